@@ -1,0 +1,1 @@
+"""Rostra: live audio for enormous audiences."""

@@ -1,0 +1,1 @@
+"""Command sockets and the files of a Space."""
