@@ -4,8 +4,8 @@
 
 The theory. A Space is announced for an instant T. From `doors_at` the audience hears hold music. At T, if the start is
 `automatic` and somebody who may reach air is there (*armed* and connected), the talk is on air. If nobody is, nothing
-is late and nothing fails: the Space is `holding`, says why, and goes on air by itself as soon as an armed seat is there.
-The audience always hears something: every state in which listeners are connected is either talk or hold music.
+fails: the Space is `holding`, says why, and goes on air by itself as soon as an armed seat is there. The audience
+always hears something: every state in which listeners are connected is either talk or hold music.
 
 Three kinds of event move it. *Time*: an instant in `due` has come. *The stage*: the first armed seat is there, or the
 last is gone. *A person*: GO, HOLD, MUSIC, RESUME, END and the scheduling commands. A hold that a person asked for is

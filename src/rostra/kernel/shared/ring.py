@@ -3,8 +3,8 @@
 Slots are addressed by *frame number on the machine's monotonic 20 ms grid* (`mono_ns // FRAME_NS`), so writer and
 reader need not talk to agree on time: at frame k the reader asks for frame k - lag, and either finds it or knows that
 the writer missed it. A slot is guarded like a seqlock: `number` is cleared first and set last, and `check` repeats it
-behind the samples, so that a reader racing with the writer sees a mismatch, never half a frame. (Python's stores are far apart
-enough that no memory fence is wanted on x86 or ARM: each passes through the interpreter's own atomic operations.)
+behind the samples, so that a reader racing with the writer sees a mismatch, never half a frame. (Python's stores are
+far apart: each passes through the interpreter's own atomic operations, so no memory fence is wanted.)
 
 The same layout serves both directions: `mix` (stage to programme) and `return` (programme to stage).
 """
