@@ -1,0 +1,250 @@
+"""The command line (DESIGN 15). Progress goes to standard error; with `--json` the last line printed is one object."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from rostra.kernel.errors import PeerError, RostraError
+from rostra.ops import config, logs
+
+app = typer.Typer(
+    name="rostra",
+    help="Live audio for enormous audiences: a few people talk, anyone with the link listens.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+space = typer.Typer(help="Announce a Space, look at it, end it.", no_args_is_help=True)
+app.add_typer(space, name="space")
+
+progress = Console(stderr=True, highlight=False)
+
+Data = Annotated[Path, typer.Option("--data", help="The folder that holds everything.", envvar="ROSTRA_DATA")]
+Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
+Port = Annotated[int | None, typer.Option(min=0, max=65_535)]
+PublicUrl = Annotated[str | None, typer.Option(help="The audience's address, where a terminator stands before us.")]
+DEFAULT_DATA = Path("rostra-data")
+
+
+def main() -> NoReturn:
+    """Exit 0 done, 1 the thing checked does not hold, 2 wrong use, 3 unavailable."""
+    try:
+        app()
+    except RostraError as error:
+        progress.print(f"[bold red]{error.code}[/] {error.sentence}", soft_wrap=True)
+        if error.hint:
+            progress.print(error.hint, style="dim", soft_wrap=True)
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+def seconds(text: str) -> float:
+    """`90`, `90s`, `30m`, `2h`. Raises PeerError `time.length`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text.strip())
+    if match is None:
+        raise PeerError("time.length", f"“{text}” is not a length of time.", "Write 90s, 30m or 2h.")
+    return float(match[1]) * {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def finish(result: dict[str, Any], as_json: bool, text: str | Callable[[], None]) -> None:
+    """Print the result for a program, or in words for a person."""
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))  # noqa: T201 — the one line that scripts read
+    elif isinstance(text, str):
+        Console(highlight=False, soft_wrap=True).print(text, markup=False)
+    else:
+        text()
+
+
+@app.command(
+    epilog="**Example:** `rostra serve --data /srv/rostra --bind 0.0.0.0 --public-url https://live.example.org`"
+)
+def serve(
+    data: Data = DEFAULT_DATA,
+    studio_port: Port = None,
+    audience_port: Port = None,
+    workers: Annotated[int | None, typer.Option(help="Audience processes; one a core unless set.")] = None,
+    bind: Annotated[str | None, typer.Option(help="Address to listen on. Default: this machine only.")] = None,
+    public_url: PublicUrl = None,
+) -> None:
+    """Run Rostra: the studio for hosts and speakers, the audience's side, and every Space that is scheduled."""
+    from rostra.ops import supervise
+    from rostra.studio.io.desk import Desk
+
+    settings = config.load(
+        data,
+        studio_port=studio_port,
+        audience_port=audience_port,
+        workers=workers,
+        bind=bind,
+        public_url=public_url,
+    )
+    logs.configure("supervisor")
+    supervisor = supervise.Supervisor(settings)
+    config.remember(settings)
+    desk = Desk.open(settings.data, settings.audience_base, settings.studio_base)
+    progress.print("Rostra is running.", style="bold")
+    progress.print(f"  The owner's link (keep it): {desk.owner_link()}", soft_wrap=True)
+    progress.print(f"  Audience addresses:         {settings.audience_base}/s/…", soft_wrap=True)
+    desk.close()
+    supervisor.run_until_signal()
+
+
+@app.command(epilog="**Example:** `rostra demo --for 60s --json`")
+def demo(
+    for_: Annotated[
+        str | None, typer.Option("--for", help="The whole demonstration, start to replay, in this time.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Keep the Space in this folder.")] = None,
+    studio_port: int = 8000,
+    audience_port: int = 8001,
+    as_json: Json = False,
+) -> None:
+    """Hold one whole Space by itself: doors with hold music, on air at its instant, a talk, the end, the replay."""
+    from rostra.ops import demo as demonstration
+
+    length = None if for_ is None else seconds(for_)
+    result = demonstration.run(
+        data, length, studio_port, audience_port, progress, linger=length is None and not as_json
+    )
+    finish(result, as_json, lambda: progress.print(demonstration.summary(result)))
+    if result["gaps"] or not result["recording_s"]:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="**Example:** `rostra speak 'http://localhost:8000/#eyJ…' speech.wav`")
+def speak(
+    link: Annotated[str, typer.Argument(help="A speaker's, co-host's or host's link.")],
+    file: Annotated[Path, typer.Argument(help="An audio file that FFmpeg can read.")],
+    name: Annotated[str, typer.Option(help="The name that listeners see.")] = "",
+    seat: Annotated[str, typer.Option(help="Tells several speakers with one link apart.")] = "",
+    loop: Annotated[bool, typer.Option(help="Begin again at the end of the file.")] = False,
+    for_: Annotated[str | None, typer.Option("--for", help="Stop after this long.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Publish an audio file to the stage, as a browser would with its microphone."""
+    from rostra.ear.io import speak as speaker
+
+    logs.configure("speak")
+    length = None if for_ is None else seconds(for_)
+    report = speaker.speak_link(
+        link,
+        file,
+        name=name,
+        seat=seat,
+        loop=loop,
+        for_s=length,
+        on_event=lambda text: progress.print(text, style="dim"),
+    )
+    finish(report.as_json(), as_json, f"Sent {report.sent_s:.1f} s.")
+
+
+@app.command(epilog="**Example:** `rostra listen http://localhost:8001/s/k3f9x2ab --for 30s --out heard.wav --json`")
+def listen(
+    url: Annotated[str, typer.Argument(help="The Space's address, as listeners have it.")],
+    for_: Annotated[str | None, typer.Option("--for", help="Listen for this long; until the end unless set.")] = None,
+    surface: Annotated[str, typer.Option(help="What to listen to; `push` for now.")] = "push",
+    rendition: Annotated[str, typer.Option(help="`opus` or `aac`.")] = "opus",
+    out: Annotated[Path | None, typer.Option(help="Save what was heard: .wav decoded, .mp4 as it came.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Listen like a stranger: take the sound, decode it, and say how it was. Exit 1 on a gap or on silence."""
+    from rostra.ear.io import client
+
+    length = None if for_ is None else seconds(for_)
+    heard = client.listen(
+        url,
+        for_s=length,
+        out=out,
+        surface=surface,
+        rendition=rendition,
+        on_progress=lambda text: progress.print(text, style="dim"),
+    )
+    finish(heard.report.as_json(), as_json, heard.report.in_words())
+    if not heard.report.holds:
+        raise typer.Exit(1)
+
+
+@space.command(
+    "create",
+    epilog="**Example:** `rostra space create --title 'Town meeting' --starts-at 2026-12-01T19:00:00+01:00 --json`",
+)
+def space_create(
+    title: Annotated[str, typer.Option(help="What listeners read.")],
+    starts_at: Annotated[str, typer.Option(help="ISO 8601 with the offset from UTC.")],
+    doors: Annotated[str, typer.Option(help="How long before the start the hold music begins.")] = "30m",
+    on_go: Annotated[bool, typer.Option("--on-go", help="Start when the host says GO, not by the clock.")] = False,
+    recording: Annotated[str, typer.Option(help="off, private, after_approval or public.")] = "after_approval",
+    data: Data = DEFAULT_DATA,
+    public_url: PublicUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Announce a Space. Works with or without a server running on the folder."""
+    with _desk(data, public_url) as desk:
+        created = desk.create(
+            title=title,
+            starts_at=starts_at,
+            doors_s=round(seconds(doors)),
+            start="on_go" if on_go else "automatic",
+            recording=recording,
+        )
+    links = created["links"]
+    finish(
+        created,
+        as_json,
+        f"{title}, {created['starts_at']}\n  audience {created['audience_url']}\n"
+        f"  host     {links['host']}\n  speaker  {links['speaker']}",
+    )
+
+
+@space.command("list", epilog="**Example:** `rostra space list --json`")
+def space_list(data: Data = DEFAULT_DATA, public_url: PublicUrl = None, as_json: Json = False) -> None:
+    """Every Space in the folder."""
+    with _desk(data, public_url) as desk:
+        found = [view.as_json() for view in desk.list()]
+    finish({"spaces": found}, as_json, lambda: Console().print(_table(found)))
+
+
+@space.command("show", epilog="**Example:** `rostra space show k3f9x2ab --json`")
+def space_show(id: str, data: Data = DEFAULT_DATA, public_url: PublicUrl = None, as_json: Json = False) -> None:  # noqa: A002 — shown in help
+    """One Space: its state and why."""
+    with _desk(data, public_url) as desk:
+        found = desk.show(id).as_json()
+    finish(found, as_json, "\n".join(f"{key:18} {value}" for key, value in found.items()))
+
+
+@space.command("end", epilog="**Example:** `rostra space end k3f9x2ab`")
+def space_end(id: str, data: Data = DEFAULT_DATA, public_url: PublicUrl = None, as_json: Json = False) -> None:  # noqa: A002
+    """End a Space that is live."""
+    with _desk(data, public_url) as desk:
+        ended = desk.command(id, "end").as_json()
+    finish(ended, as_json, f"{ended['title']} is {ended['state']}.")
+
+
+def _table(found: list[dict[str, Any]]) -> Table:
+    table = Table("id", "title", "starts", "state", "audience", box=None)
+    for row in found:
+        table.add_row(row["id"], row["title"], row["starts_at"], row["state"], row["audience_url"])
+    return table
+
+
+def _desk(data: Path, public_url: str | None) -> Any:
+    """The studio's desk on this folder, as a context that closes it."""
+    from contextlib import closing
+
+    from rostra.studio.io.desk import Desk
+
+    settings = config.load(data, public_url=public_url)
+    return closing(Desk.open(settings.data, *config.addresses(settings, public_url)))
+
+
+if __name__ == "__main__":
+    main()

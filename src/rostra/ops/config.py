@@ -1,0 +1,136 @@
+"""Configuration: `rostra.toml` in the data directory, then `ROSTRA_*` in the environment, then the command line.
+
+One frozen dataclass is what the rest of the program sees. Every key stands in `docs/3-operate/configuration.md`; a test
+compares the two.
+"""
+
+import json
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from rostra.kernel.errors import OperatorError
+from rostra.kernel.io.files import replace, unwritable
+
+ADDRESSES = "addresses.json"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Keys(BaseSettings):
+    """The keys as they may be written, with their bounds."""
+
+    model_config = SettingsConfigDict(env_prefix="ROSTRA_", extra="forbid")
+
+    studio_port: int = Field(8000, ge=0, le=65_535, description="Port of the studio: hosts, speakers, the API.")
+    audience_port: int = Field(8001, ge=1, le=65_535, description="Port of the audience: pages and sound.")
+    workers: int = Field(0, ge=0, le=256, description="Audience processes; 0 means one a core.")
+    bind: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every network of the machine.")
+    public_url: str = Field("", description="What the audience types, where that is not this machine's own address.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 — pydantic-settings passes it by name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = cls.model_config.get("toml_file")
+        return (init_settings, env_settings) + ((TomlConfigSettingsSource(settings_cls, file),) if file else ())
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How this installation is run. `data` is absolute."""
+
+    data: Path
+    studio_port: int = 8000
+    audience_port: int = 8001
+    workers: int = 1
+    bind: str = "127.0.0.1"
+    public_url: str = ""
+
+    @property
+    def audience_base(self) -> str:
+        """What every printed audience address begins with; no slash at the end."""
+        return self.public_url or f"http://{_host(self.bind)}:{self.audience_port}"
+
+    @property
+    def studio_base(self) -> str:
+        """The studio, on the same host and with the same scheme as the audience, on its own port."""
+        if not self.public_url:
+            return f"http://{_host(self.bind)}:{self.studio_port}"
+        public = urlsplit(self.public_url)
+        return f"{public.scheme}://{_bracketed(public.hostname or '')}:{self.studio_port}"
+
+    @property
+    def loopback_only(self) -> bool:
+        return self.bind in LOOPBACK
+
+
+def load(data: Path, **given: Any) -> Config:
+    """The configuration for the data directory; `given` are command-line options, None where not used.
+
+    Raises OperatorError `config.invalid`, naming the key.
+    """
+    data = data.expanduser().absolute()
+    toml = data / "rostra.toml"
+    source = type("KeysFromFile", (Keys,), {"model_config": Keys.model_config | {"toml_file": toml}})
+    try:
+        keys = source(**{name: value for name, value in given.items() if value is not None})
+    except (ValidationError, ValueError) as error:
+        raise OperatorError(
+            "config.invalid", f"The configuration is not valid: {_first(error)}", f"See {toml}."
+        ) from None
+    public = keys.public_url.rstrip("/")
+    if public and urlsplit(public).scheme not in ("http", "https"):
+        raise OperatorError(
+            "config.invalid",
+            f"“{public}” is not an address people can open.",
+            "Write --public-url https://live.example.org.",
+        )
+    return Config(data, keys.studio_port, keys.audience_port, keys.workers or os.cpu_count() or 1, keys.bind, public)
+
+
+def remember(config: Config) -> None:
+    """Keep the served addresses beside the data, so that commands on the same folder print the same ones."""
+    bases = {"audience_base": config.audience_base, "studio_base": config.studio_base}
+    try:
+        replace(config.data / ADDRESSES, json.dumps(bases).encode())
+    except OSError as error:
+        raise unwritable(config.data, error) from None
+
+
+def addresses(config: Config, public_url: str | None) -> tuple[str, str]:
+    """The audience's and the studio's base as last served from this folder, unless `public_url` says otherwise."""
+    path = config.data / ADDRESSES
+    if public_url is None and path.exists():
+        bases = json.loads(path.read_bytes())
+        return bases["audience_base"], bases["studio_base"]
+    return config.audience_base, config.studio_base
+
+
+def _first(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}."
+    return f"{error}."
+
+
+def _host(bind: str) -> str:
+    if bind in LOOPBACK:
+        return "localhost"
+    if bind in ("0.0.0.0", "::"):  # noqa: S104 — compared, not bound
+        return socket.gethostname()
+    return _bracketed(bind)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

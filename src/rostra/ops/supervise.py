@@ -1,0 +1,279 @@
+"""Which processes should run, and the loop that sees to it.
+
+`wanted` is the schedule turned into processes; `Care` is what one process needs: started, restarted with a growing
+pause when it keeps dying young, killed when its heartbeat stops. Both are values and functions over `now`, and tested
+as such; `Supervisor` reads the clock, forks and reaps.
+
+The supervisor reads `space.json` and the journals, nothing else: an event that was scheduled happens on time even if
+the studio, the keeper and the database are gone. A hung process is killed *and reaped* before its successor starts, so
+that the locks it held are free. The listening sockets are the supervisor's own: whoever connects while a worker or the
+studio is being restarted waits in the kernel's queue, and is not refused.
+"""
+
+import contextlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from rostra.kernel.errors import RostraError, Unavailable
+from rostra.kernel.io import memory
+from rostra.kernel.io.files import Lock, make_private
+from rostra.kernel.io.system import now
+from rostra.kernel.shared import counters, ring
+from rostra.kernel.shared.counters import HEARTBEAT, Counters
+from rostra.kernel.units import MS_NS, SECOND_NS
+from rostra.ops import net
+from rostra.ops.config import Config
+from rostra.space import lifecycle
+from rostra.space.io.folder import Folder, spaces
+from rostra.space.lifecycle import LIVE, Life, State
+from rostra.space.spec import Spec
+
+log = structlog.get_logger()
+
+PROGRAMME_LEAD_S: Final = 60
+"""The programme runs this long before the doors, so that the first listener finds sound."""
+
+STAGE_LEAD_S: Final = 1800
+"""Speakers may meet in the green room this long before the doors."""
+
+SILENCE_MS_MAX: Final = {"programme": 1500, "stage": 1500, "worker": 2500, "keeper": 5000, "studio": 5000}
+"""How old a heartbeat may grow. All beat four times a second; the audible ones are given the least patience, and the
+studio the most, as it upgrades databases and nobody listening notices it."""
+
+START_MS_MAX: Final = 30_000
+"""Until its first heartbeat a process imports its libraries: under a second, but many may start at once on one core."""
+
+YOUNG_MS: Final = 5000
+PAUSES_MS: Final = (0, 0, 500, 1000, 2000, 5000)
+"""Pauses before the next start of a process that died younger than `YOUNG_MS`, by how often it did so in a row."""
+
+STOP_MS_MAX: Final = 8000
+"""A process that was asked to stop may finish its work for this long."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Job:
+    """A process that should run: its role and what tells it from others of the role (a Space's id, a number)."""
+
+    role: str
+    key: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.role}-{self.key}" if self.key else self.role
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A Space on disk: what was announced, and where its life stands."""
+
+    spec: Spec
+    life: Life
+
+
+def wanted(announced: Iterable[Announced], workers: int, wall_ns: int) -> set[Job]:
+    """The processes that should run at `wall_ns`."""
+    jobs = {Job("studio"), Job("keeper")} | {Job("worker", str(n)) for n in range(workers)}
+    for space in announced:
+        life, spec = space.life, space.spec
+        opens = life.starts_at_ns - spec.doors_s * SECOND_NS
+        for role, lead_s in (("programme", PROGRAMME_LEAD_S), ("stage", STAGE_LEAD_S)):
+            early = life.state is State.SCHEDULED and wall_ns >= opens - lead_s * SECOND_NS
+            if early or life.state in LIVE:
+                jobs.add(Job(role, spec.id))
+    return jobs
+
+
+@dataclass(slots=True)
+class Care:
+    """What one job needs. `pid` is 0 while it does not run; instants are monotonic ns."""
+
+    job: Job
+    pid: int = 0
+    started_ns: int = 0
+    next_start_ns: int = 0
+    young_deaths: int = 0
+    beaten: bool = False
+
+    def started(self, pid: int, now_ns: int) -> None:
+        self.pid, self.started_ns, self.beaten = pid, now_ns, False
+
+    def ended(self, now_ns: int) -> None:
+        """The process is gone and reaped: when may its successor start?"""
+        young = now_ns - self.started_ns < YOUNG_MS * MS_NS
+        self.young_deaths = self.young_deaths + 1 if young else 0
+        pause = PAUSES_MS[min(self.young_deaths, len(PAUSES_MS) - 1)]
+        self.pid, self.next_start_ns = 0, now_ns + pause * MS_NS
+
+    def may_start(self, now_ns: int) -> bool:
+        return self.pid == 0 and now_ns >= self.next_start_ns
+
+    def hung(self, heartbeat_ns: int, now_ns: int) -> bool:
+        """Whether the process has been silent too long. A heartbeat from before its start is its predecessor's."""
+        if self.pid == 0:
+            return False
+        if heartbeat_ns < self.started_ns:
+            return now_ns - self.started_ns > START_MS_MAX * MS_NS
+        return now_ns - heartbeat_ns > SILENCE_MS_MAX[self.job.role] * MS_NS
+
+
+class Supervisor:
+    """The loop over every job of one data directory. Raises Unavailable `data.in_use` when another one has it."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        make_private(config.data / "spaces")
+        self._lock = Lock(config.data / "serve.lock")
+        if not self._lock.acquire():
+            raise Unavailable(
+                "data.in_use",
+                f"Another Rostra is serving {config.data}.",
+                "Stop that one, or give this one a folder of its own with --data.",
+            )
+        self._shared = memory.shared_folder(config.data)
+        for port in (config.studio_port, config.audience_port):
+            net.claim(config.bind, port)
+        self._listeners = {Job("studio"): net.listen(config.bind, config.studio_port)} | {
+            Job("worker", str(n)): net.listen(config.bind, config.audience_port) for n in range(config.workers)
+        }
+        self._care: dict[Job, Care] = {}
+        self._children: dict[Job, subprocess.Popen[bytes]] = {}
+        self._beats: dict[Job, Counters] = {}
+        self._stopping = False
+        self._seen: dict[str, tuple[tuple[int, int], Announced]] = {}
+
+    def run_until_signal(self) -> None:
+        """Supervise until SIGINT or SIGTERM, then stop every process in order."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        while not self._stopping:
+            self.turn()
+            time.sleep(0.05)
+        self._stop_all()
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def turn(self) -> None:
+        """One look at everything."""
+        moment = now()
+        self._reap(moment.mono_ns)
+        jobs = wanted(self._announced(), self._config.workers, moment.wall_ns)
+        for job in jobs:
+            care = self._care.setdefault(job, Care(job))
+            if care.may_start(moment.mono_ns):
+                self._start(care)
+        for job, care in list(self._care.items()):
+            if care.hung(self._heartbeat(job), moment.mono_ns):
+                log.error("hung", job=job.name, pid=care.pid)
+                self._children[job].kill()
+                self._children[job].wait()
+            if job not in jobs:
+                self._retire(care)
+
+    def _announced(self) -> Iterable[Announced]:
+        for space in spaces(self._config.data):
+            folder = Folder(self._config.data, self._shared, space)
+            with contextlib.suppress(RostraError, OSError):
+                yield self._read(folder)
+
+    def _read(self, folder: Folder) -> Announced:
+        """Read a Space again when one of its two files has changed."""
+        journal = folder.journal.stat().st_mtime_ns if folder.journal.exists() else 0
+        stamp = (folder.spec_json.stat().st_mtime_ns, journal)
+        seen = self._seen.get(folder.space)
+        if seen is None or seen[0] != stamp:
+            spec = folder.read_spec()
+            announced = Announced(spec, folder.read_life() or lifecycle.begin(spec, 0))
+            seen = self._seen[folder.space] = (stamp, announced)
+        return seen[1]
+
+    def _start(self, care: Care) -> None:
+        job = care.job
+        arguments: dict[str, Any] = {"data": str(self._config.data), "key": job.key}
+        passed: tuple[int, ...] = ()
+        if (listener := self._listeners.get(job)) is not None:
+            passed = (listener.fileno(),)
+            arguments["listener"] = listener.fileno()
+        elif job.role in ("programme", "stage"):
+            self._make_rings(Folder(self._config.data, self._shared, job.key).make())
+        arguments |= {
+            "studio_base": self._config.studio_base,
+            "audience_base": self._config.audience_base,
+            "loopback": self._config.loopback_only,
+        }
+        command = [sys.executable, "-m", "rostra.ops.wire", job.role, json.dumps(arguments)]
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed)
+        self._children[job] = child
+        care.started(child.pid, now().mono_ns)
+        log.info("started", job=job.name, pid=child.pid)
+
+    def _make_rings(self, folder: Folder) -> None:
+        for path in (folder.mix_ring, folder.return_ring):
+            buffer = memory.create(path, ring.SIZE)
+            if bytes(buffer[:8]) != ring.MAGIC:
+                ring.format_ring(buffer)
+
+    def _reap(self, now_ns: int) -> None:
+        for job, child in list(self._children.items()):
+            if (code := child.poll()) is not None:
+                del self._children[job]
+                self._care[job].ended(now_ns)
+                log.info("ended", job=job.name, pid=child.pid, code=code)
+
+    def _heartbeat(self, job: Job) -> int:
+        beats = self._beats.get(job)
+        if beats is None:
+            path = counters_path(self._shared, job)
+            if not path.exists():
+                return 0
+            try:
+                beats = self._beats[job] = Counters(memory.attach(path))
+            except (RostraError, ValueError):  # not written yet
+                return 0
+        return beats.get(HEARTBEAT)
+
+    def _retire(self, care: Care) -> None:
+        """No longer wanted: a stage is asked to stop, a programme ends by itself, and both are then forgotten."""
+        child = self._children.get(care.job)
+        if child is None:
+            del self._care[care.job]
+            shutil.rmtree(self._shared / care.job.key, ignore_errors=True)
+        elif care.job.role == "stage":
+            child.terminate()
+
+    def _stop_all(self) -> None:
+        """Audience last: whoever listens hears the programme's last fragments."""
+        for roles in (("studio", "stage"), ("programme",), ("worker", "keeper")):
+            children = [child for job, child in self._children.items() if job.role in roles]
+            for child in children:
+                child.terminate()
+            deadline = time.monotonic() + STOP_MS_MAX / 1000
+            for child in children:
+                try:
+                    child.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    child.kill()
+                    child.wait()
+        shutil.rmtree(self._shared, ignore_errors=True)
+        self._lock.release()
+
+
+def counters_path(shared: Path, job: Job) -> Path:
+    """Where a process keeps its counters and its heartbeat."""
+    return shared / f"{job.name}.counters"
+
+
+def open_counters(shared: Path, job: Job) -> Counters:
+    """A process's own counters, to write."""
+    return Counters(memory.create(counters_path(shared, job), counters.SIZE), writer=True)

@@ -1,0 +1,97 @@
+"""The only place where parts meet: one function a role, each the whole of a process.
+
+`python -m rostra.ops.wire ROLE '{"data": …, "key": …}'` is what the supervisor starts. Imports stand inside the
+functions so that each process loads only what it is made of: a worker never imports PyAV, the programme never opens a
+socket.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rostra.kernel.io import memory
+from rostra.kernel.shared.counters import Counters
+from rostra.ops import logs
+from rostra.ops.supervise import Job, open_counters
+from rostra.space.io.folder import Folder
+
+NICE_WORKER: Final = 10
+"""Measured: eight busy workers made the programme's 20 ms tick 113 ms late at p99; at nice 10, 6 ms (DESIGN 4)."""
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the supervisor tells a process. `key` is a Space's id or a worker's number; `listener` a descriptor."""
+
+    data: Path
+    key: str
+    studio_base: str
+    audience_base: str
+    loopback: bool
+    listener: int = -1
+
+
+def studio(task: Task, shared: Path, counters: Counters) -> int:
+    from rostra.studio.io import asgi
+
+    return asgi.run(task.data, shared, task.studio_base, task.audience_base, task.listener, counters)
+
+
+def stage(task: Task, shared: Path, counters: Counters) -> int:
+    from rostra.stage import Options
+    from rostra.stage.io import webrtc
+
+    webrtc.run(Folder(task.data, shared, task.key), counters, Options(loopback=task.loopback))
+    return 0
+
+
+def programme(task: Task, shared: Path, counters: Counters) -> int:
+    from rostra.programme.io import tick
+
+    return tick.run(Folder(task.data, shared, task.key), counters)
+
+
+def worker(task: Task, shared: Path, counters: Counters) -> int:
+    from rostra.audience.io import epoll
+    from rostra.audience.settings import Settings
+
+    os.nice(NICE_WORKER)
+    epoll.run(task.data, shared, socket.socket(fileno=task.listener), counters, Settings())
+    return 0
+
+
+def keeper(task: Task, shared: Path, counters: Counters) -> int:
+    from rostra.keeper.io import loop
+
+    loop.run(task.data, shared, counters)
+    return 0
+
+
+ROLES: Final[dict[str, Callable[[Task, Path, Counters], int]]] = {
+    role.__name__: role for role in (studio, stage, programme, worker, keeper)
+}
+
+
+def main(role: str, arguments: str) -> int:
+    """Run one role until it ends or is asked to (SIGTERM)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # outlive the supervisor, and the ports stay taken
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor, which stops us in order
+    told = json.loads(arguments)
+    task = Task(**(told | {"data": Path(told["data"])}))
+    job = Job(role, task.key)
+    logs.configure(job.name)
+    shared = memory.shared_folder(task.data)
+    return ROLES[role](task, shared, open_counters(shared, job))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
