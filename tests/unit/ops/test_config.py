@@ -60,3 +60,9 @@ def test_lengths_of_time() -> None:
     assert [seconds(text) for text in ("90", "90s", "1.5m", "2h", "250ms")] == [90, 90, 90, 7200, 0.25]
     with pytest.raises(PeerError, match="90s, 30m or 2h"):
         seconds("soon")
+
+
+def test_every_key_is_documented_and_no_other() -> None:
+    page = (Path(__file__).parents[3] / "docs/3-operate/configuration.md").read_text()
+    documented = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
+    assert documented == set(config.Keys.model_fields)
