@@ -1,0 +1,245 @@
+"""The shapes of the studio's API, and how an error becomes an HTTP problem (RFC 9457). OpenAPI is drawn from here."""
+
+import hashlib
+import json
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rostra.kernel.errors import OperatorError, PeerError, RostraError
+from rostra.kernel.limits import NAME_CHARS_MAX, TITLE_CHARS_MAX
+from rostra.space.grants import Role
+from rostra.space.lifecycle import Cause, Event, State
+from rostra.space.spec import Recording, Start
+
+PROBLEM_TYPE: Final = "application/problem+json"
+
+Title = Annotated[str, Field(min_length=1, max_length=TITLE_CHARS_MAX, examples=["An evening with two voices"])]
+Instant = Annotated[
+    str,
+    Field(description="ISO 8601 with an offset from UTC", max_length=40, examples=["2026-08-12T20:00:00-04:00"]),
+]
+Doors = Annotated[int, Field(ge=0, le=86_400, description="how long before the start the doors open, in seconds")]
+Zone = Annotated[str, Field(max_length=64, description="IANA name of the zone the host plans in")]
+
+
+class _Given(BaseModel):
+    """A body that somebody sends: unknown fields are refused, so that a mistyped one is not silently ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewSpace(_Given):
+    title: Title
+    starts_at: Instant
+    doors_s: Doors | None = None
+    start: Start | None = None
+    recording: Recording | None = None
+    time_zone: Zone | None = None
+
+
+class SpaceChange(_Given):
+    """What is absent, or null, stays as it is."""
+
+    title: Title | None = None
+    starts_at: Instant | None = None
+    doors_s: Doors | None = None
+    start: Start | None = None
+    recording: Recording | None = None
+    time_zone: Zone | None = None
+
+
+class Command(_Given):
+    """`minutes` belongs to hold, `starts_at` to reschedule."""
+
+    verb: Annotated[
+        str, Field(examples=["go"], pattern="^(go|hold|music|resume|end|reschedule|postpone|cancel|approve|withdraw)$")
+    ]
+    minutes: Annotated[int, Field(ge=1, le=240)] | None = None
+    starts_at: Instant | None = None
+
+    @property
+    def event(self) -> Event:
+        return Event(self.verb)
+
+
+class SeatChange(_Given):
+    """What is absent, or null, stays as it is; `removed` goes before everything else."""
+
+    armed: bool | None = None
+    muted: bool | None = None
+    removed: bool | None = None
+
+
+class NewLink(_Given):
+    role: Annotated[str, Field(pattern="^(host|cohost|speaker)$")]
+    label: Annotated[str, Field(max_length=NAME_CHARS_MAX)] = ""
+    expires_at: Instant | None = None
+
+
+class Space(BaseModel):
+    """A Space as those who run it see it. Times are RFC 3339 in UTC; `starts_at` follows every move of the start."""
+
+    id: str
+    title: str
+    starts_at: str
+    doors_s: int
+    start: Start
+    recording: Recording
+    time_zone: str
+    state: State
+    cause: Cause
+    since: str
+    resume_at: str | None
+    audience_url: str
+    studio_url: str
+    recording_url: Annotated[str | None, Field(description="path on this server, once there is a recording")]
+    listeners: int | None
+    on_air_offset_ms: Annotated[float | None, Field(description="how late the talk was on air, negative if early")]
+
+
+class Spaces(BaseModel):
+    spaces: list[Space]
+
+
+class Seat(BaseModel):
+    id: str
+    name: str
+    role: Role
+    armed: bool = False
+    muted: bool = False
+    connected: bool = False
+    level_db: float | None = None
+    speaking: bool = False
+    you: bool = False
+
+
+class Stage(BaseModel):
+    """Who sits where; `connected` tells whether the stage itself answers."""
+
+    seats: list[Seat]
+    on_air: bool
+    connected: bool
+
+
+class Link(BaseModel):
+    id: str
+    role: Role
+    label: str
+    created_at: str
+    expires_at: str | None
+    revoked: bool
+
+
+class Links(BaseModel):
+    links: list[Link]
+
+
+class GivenLink(Link):
+    """A link that was just made; the one time that its token is told."""
+
+    url: str
+    token: str
+
+
+class CreatedSpace(Space):
+    links: Annotated[dict[str, str], Field(description="the first host's and speaker's link")]
+
+
+class Me(BaseModel):
+    role: Role
+    space: str
+    owner: bool
+    name: str
+    audience_base: str
+
+
+class Problem(BaseModel):
+    """RFC 9457. `code` is stable, `detail` is for people, `hint` says what to do."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    hint: str = ""
+    errors: list[dict[str, Any]] | None = None
+
+
+_STATUS: Final[dict[str, int]] = {
+    "link.missing": 401,
+    "link.malformed": 401,
+    "link.forged": 401,
+    "link.expired": 401,
+    "link.revoked": 401,
+    "grant.denied": 403,
+    "space.unknown": 404,
+    "seat.unknown": 404,
+    "link.unknown": 404,
+    "session.unknown": 404,
+    "recording.none": 404,
+    "space.state": 409,
+    "space.nobody_armed": 409,
+    "stage.full": 409,
+    "space.exists": 409,
+    "precondition.missing": 428,
+    "precondition.stale": 412,
+    "space.changed": 412,
+    "request.too_large": 413,
+    "request.type": 415,
+    "request.malformed": 400,
+    "request.slow": 408,
+    "sdp.malformed": 400,
+    "range.unsatisfiable": 416,
+}
+"""Where the class of an error does not say enough."""
+
+
+def status_of(error: RostraError) -> int:
+    """PeerErrors are the sender's (422 unless the table knows better), OperatorErrors 500, Unavailable 503."""
+    if isinstance(error, PeerError):
+        return _STATUS.get(error.code, 422)
+    return 500 if isinstance(error, OperatorError) else 503
+
+
+def problem(status: int, code: str, detail: str, hint: str = "", errors: list[dict[str, Any]] | None = None) -> Problem:
+    """A problem whose type is named after its code."""
+    return Problem(
+        type=f"urn:rostra:problem:{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        hint=hint,
+        errors=errors,
+    )
+
+
+def problem_of(error: RostraError) -> Problem:
+    """What may be told of `error`: an operator's errors name files and reasons, which are for the operator's eyes."""
+    if isinstance(error, OperatorError):
+        return problem(
+            500, error.code, "Rostra cannot do this as it is set up.", "The operator finds more in the logs."
+        )
+    return problem(status_of(error), error.code, error.sentence, error.hint)
+
+
+def etag(space: Space) -> str:
+    """The entity tag of a Space: it changes with whatever can be edited or commanded, not with the listeners."""
+    stable = space.model_dump(mode="json", exclude={"listeners", "on_air_offset_ms", "recording_url"})
+    return '"' + hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:16] + '"'
+
+
+def check_match(space: Space, if_match: str | None) -> None:
+    """Raises PeerError `precondition.missing` (428) or `precondition.stale` (412) (RFC 9110 13.1.1, RFC 6585)."""
+    if if_match is None:
+        raise PeerError(
+            "precondition.missing",
+            "A change must say which version it changes.",
+            "Send If-Match with the ETag of the Space you looked at.",
+        )
+    if if_match.strip() != "*" and etag(space) not in {tag.strip() for tag in if_match.split(",")}:
+        raise PeerError(
+            "precondition.stale", "The Space has changed since you looked at it.", "Look again, then repeat the change."
+        )
