@@ -1,0 +1,1 @@
+"""The ear's sockets and codecs: listening, speaking, decoding."""
