@@ -30,14 +30,20 @@ _TRAF_AT: Final = 8 + 16
 
 
 def ntp64(wall_ns: int) -> int:
-    """The 64-bit NTP timestamp of a wall-clock time: seconds since 1900 and a 32-bit fraction, rounded down."""
+    """The 64-bit NTP timestamp of a wall-clock time: seconds since 1900 and a 32-bit fraction, rounded down.
+
+    The seconds wrap in February 2036.
+    """
     seconds, ns = divmod(wall_ns, SECOND_NS)
-    return (seconds + NTP_EPOCH_S) << 32 | (ns << 32) // SECOND_NS
+    return (seconds + NTP_EPOCH_S & 0xFFFF_FFFF) << 32 | (ns << 32) // SECOND_NS
 
 
 def wall_of_ntp64(ntp: int) -> int:
-    """Wall-clock nanoseconds of an NTP timestamp, to the nearest nanosecond."""
-    return ((ntp >> 32) - NTP_EPOCH_S) * SECOND_NS + ((ntp & 0xFFFF_FFFF) * SECOND_NS + (1 << 31) >> 32)
+    """Wall-clock nanoseconds of an NTP timestamp between 1968 and 2104 (RFC 4330, 3), to the nearest nanosecond."""
+    seconds = ntp >> 32
+    if seconds < 1 << 31:
+        seconds += 1 << 32
+    return (seconds - NTP_EPOCH_S) * SECOND_NS + ((ntp & 0xFFFF_FFFF) * SECOND_NS + (1 << 31) >> 32)
 
 
 def prft(number: int, wall_ns: int) -> bytes:

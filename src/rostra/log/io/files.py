@@ -215,7 +215,7 @@ class Writer:
                 raise unwritable(programme, error) from None
             raise
         writer = Writer(programme, lock, renditions, epoch, keep)
-        if keep:
+        if keep and planned_s > 0:
             writer._allocate(planned_s)
         return writer
 
