@@ -13,8 +13,7 @@ Definitions. Times of day are wall-clock nanoseconds; `prft` of a fragment is th
 - *Ended*: the server ended the programme, in so many words; false when the connection broke, or listening stopped.
 """
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -34,8 +33,7 @@ SILENCE_STEPS: Final = 20
 class Report:
     """What `rostra listen` says. What cannot be known is None.
 
-    `loudness_lufs` is integrated over all that was heard; -70, the gate, stands for anything below it. Only the fields
-    of the first block are in the JSON.
+    `loudness_lufs` is integrated over all that was heard; -70, the gate, stands for anything below it.
     """
 
     surface: str
@@ -47,23 +45,21 @@ class Report:
     delay_ms_p99: float | None
     loudness_lufs: float | None
     ended: bool
-
+    # not in the JSON
+    delay_ms_p95: float | None = None
     silence_ms_max: float = 0.0
-    connections: int = 1
-    repeats: int = 0
-    notices: list[dict[str, Any]] = field(default_factory=list)
     fault: str = ""
 
-    def json(self) -> str:
-        """The one line on standard output."""
-        return json.dumps({name: asdict(self)[name] for name in FIELDS})
+    def as_json(self) -> dict[str, Any]:
+        """The fields that scripts read (DESIGN 15)."""
+        return {name: value for name, value in asdict(self).items() if name not in _UNPRINTED}
 
     @property
     def faults(self) -> list[str]:
         """Sentences that say what does not hold; none when all is well."""
         said = [self.fault] if self.fault else []
         if self.gaps:
-            said.append(f"{self.gaps} gap(s), {self.gap_ms_total:.0f} ms in all.")
+            said.append(f"{self.gaps} {'gap' if self.gaps == 1 else 'gaps'}, {self.gap_ms_total:.0f} ms in all.")
         if self.loudness_lufs is None:
             said.append("Nothing was heard.")
         elif self.silence_ms_max:
@@ -71,21 +67,28 @@ class Report:
         return said
 
     @property
-    def exit_code(self) -> int:
-        return 1 if self.faults else 0
+    def holds(self) -> bool:
+        """Whether all of it was heard, and there was something to hear."""
+        return not self.faults
+
+    def in_words(self) -> str:
+        """The report for a person."""
+        parts = [
+            f"{self.fragments} fragments",
+            _ms("first audio after", self.first_audio_ms),
+            _ms("delay p50", self.delay_ms_p50),
+            _ms("p99", self.delay_ms_p99),
+            "" if self.loudness_lufs is None else f"{self.loudness_lufs:.1f} LUFS",
+            "ended" if self.ended else "",
+        ]
+        return "\n".join((", ".join(filter(None, parts)) + ".", *self.faults))
 
 
-FIELDS: Final = (
-    "surface",
-    "first_audio_ms",
-    "fragments",
-    "gaps",
-    "gap_ms_total",
-    "delay_ms_p50",
-    "delay_ms_p99",
-    "loudness_lufs",
-    "ended",
-)
+_UNPRINTED: Final = frozenset({"delay_ms_p95", "silence_ms_max", "fault"})
+
+
+def _ms(name: str, value: float | None) -> str:
+    return "" if value is None else f"{name} {value:.0f} ms"
 
 
 class Listening:
@@ -145,7 +148,7 @@ class Listening:
         return self._loudness.momentary()
 
     def report(self, *, ended: bool, fault: str = "") -> Report:
-        p50, p99 = percentiles(self.delays_ms)
+        p50, p95, p99 = percentiles(self.delays_ms)
         return Report(
             surface=self.surface,
             first_audio_ms=_rounded(self.first_audio_ms),
@@ -156,10 +159,8 @@ class Listening:
             delay_ms_p99=_rounded(p99),
             loudness_lufs=_rounded(self._loudness.integrated()),
             ended=ended,
+            delay_ms_p95=_rounded(p95),
             silence_ms_max=self._loudness.silence_ms_max,
-            connections=self.connections,
-            repeats=self.repeats,
-            notices=list(self.notices),
             fault=fault,
         )
 
@@ -199,12 +200,12 @@ class Loudness:
         return max(self._meter.integrated(), ABSOLUTE_GATE_LUFS) if self._samples else None
 
 
-def percentiles(values: list[float]) -> tuple[float | None, float | None]:
-    """The 50th and 99th percentile; None of nothing."""
+def percentiles(values: list[float]) -> tuple[float | None, float | None, float | None]:
+    """The 50th, 95th and 99th percentile; None of nothing."""
     if not values:
-        return None, None
-    p50, p99 = np.percentile(values, (50, 99))
-    return float(p50), float(p99)
+        return None, None, None
+    p50, p95, p99 = np.percentile(values, (50, 95, 99))
+    return float(p50), float(p95), float(p99)
 
 
 def _rounded(value: float | None) -> float | None:

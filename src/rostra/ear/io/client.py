@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from rostra.ear import parse
@@ -23,23 +23,14 @@ OVER: Final = frozenset({"ended", "replay", "cancelled", "postponed"})
 COME_BACK_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Pauses before each attempt to come back, each drawn out by a random half, so that a crowd does not return as one."""
 
+PROGRESS_S: Final = 5.0
+
 WAIT_S_MAX: Final = 2.0
 """Between attempts while the doors are shut: `Retry-After` may say more, but a probe should be there when they open."""
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """Told after each fragment. `delay_ms` and `loudness_lufs` are the latest; None when unknown."""
-
-    elapsed_s: float
-    fragments: int
-    gaps: int
-    delay_ms: float | None
-    loudness_lufs: float
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Sound:
     """A fragment, its samples (mono, 48 kHz), and the wall-clock ns at which its last byte came."""
 
     fragment: parse.Fragment
@@ -47,23 +38,33 @@ class Heard:
     arrived_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The report, every notice in the order it came, and how often the connection was made."""
+
+    report: Report
+    notices: list[dict[str, Any]]
+    connections: int
+
+
 def listen(
     url: str,
     *,
-    for_s: float | None = 30.0,
+    for_s: float | None = None,
     out: Path | None = None,
     surface: str = "push",
     rendition: str = "",
     wait: bool = False,
     reconnect: bool = False,
-    on_progress: Callable[[Progress], None] | None = None,
-    on_heard: Callable[[Heard], None] | None = None,
-) -> Report:
+    on_progress: Callable[[str], None] | None = None,
+    on_sound: Callable[[Sound], None] | None = None,
+) -> Heard:
     """Listen to a Space for `for_s` seconds from connecting on (None: to its end), and say what it was like.
 
     `url` is the Space's page (`/s/<id>`) or the address of a stream itself. With `wait`, closed doors and a server
     that does not answer are tried again, for up to `for_s` (None: for ever). With `reconnect`, a broken connection is
-    taken up again, as a page does; without it, listening stops there, with `ended` false.
+    taken up again, as a page does; without it, listening stops there, with `ended` false. `on_progress` is given a
+    sentence every few seconds, `on_sound` each fragment that is heard.
 
     Raises:
         PeerError: the address, the surface or the file's name make no sense, or what answers is no sound.
@@ -73,7 +74,7 @@ def listen(
     if surface != "push":
         raise PeerError("listen.surface", f"There is no surface named {surface}.", "Listen to push.")
     live = live_url(url, rendition)
-    session = _Session(live, for_s, reconnect, files.keep(out), on_progress, on_heard)
+    session = _Session(live, for_s, reconnect, files.keep(out), on_progress, on_sound)
     try:
         return session.run(wait)
     finally:
@@ -99,28 +100,30 @@ class _Session:
         for_s: float | None,
         reconnect: bool,
         keep: files.Keep,
-        on_progress: Callable[[Progress], None] | None,
-        on_heard: Callable[[Heard], None] | None,
+        on_progress: Callable[[str], None] | None,
+        on_sound: Callable[[Sound], None] | None,
     ) -> None:
         self._url, self._for_s, self._reconnect, self._keep = url, for_s, reconnect, keep
-        self._on_progress, self._on_heard = on_progress, on_heard
+        self._on_progress, self._on_sound = on_progress, on_sound
         self._observed = Listening("push")
         self._deadline: float | None = None
         self._began_s = time.monotonic()
+        self._next_word_s = 0.0
         self._over = False
         self._fault = ""
 
     def close(self) -> None:
         self._keep.close()
 
-    def run(self, wait: bool) -> Report:
+    def run(self, wait: bool) -> Heard:
         connection = self._join(wait)
         self._began_s = connection.began_ns / 1e9
         if self._for_s is not None:
             self._deadline = self._began_s + self._for_s
         with contextlib.suppress(KeyboardInterrupt):  # whoever has heard enough wants the report
             self._hear_all(connection)
-        return self._observed.report(ended=self._over, fault=self._fault)
+        report = self._observed.report(ended=self._over, fault=self._fault)
+        return Heard(report, self._observed.notices, self._observed.connections)
 
     def _hear_all(self, connection: Connection | None) -> None:
         failures = 0
@@ -190,21 +193,25 @@ class _Session:
                 return document["state"] in OVER
         return True
 
-    def _tell(self, heard: Heard) -> None:
-        if self._on_heard is not None:
-            self._on_heard(heard)
-        if self._on_progress is not None:
-            observed = self._observed
-            elapsed = time.monotonic() - self._began_s
-            delay = observed.delays_ms[-1] if observed.delays_ms else None
-            loudness = observed.loudness_momentary
-            self._on_progress(Progress(elapsed, observed.fragments, observed.gaps, delay, loudness))
+    def _tell(self, sound: Sound) -> None:
+        if self._on_sound is not None:
+            self._on_sound(sound)
+        elapsed_s = time.monotonic() - self._began_s
+        if self._on_progress is not None and elapsed_s >= self._next_word_s:
+            self._next_word_s = elapsed_s + PROGRESS_S
+            self._on_progress(_sentence(elapsed_s, self._observed))
+
+
+def _sentence(elapsed_s: float, observed: Listening) -> str:
+    delay = f", delay {observed.delays_ms[-1]:.0f} ms" if observed.delays_ms else ""
+    gaps = f", {observed.gaps} gaps" if observed.gaps else ""
+    return f"{elapsed_s:.0f} s: {observed.fragments} fragments{gaps}{delay}, {observed.loudness_momentary:.0f} LUFS"
 
 
 class _Ear:
     """The bytes of one connection, made into sound and notices."""
 
-    def __init__(self, observed: Listening, keep: files.Keep, tell: Callable[[Heard], None]) -> None:
+    def __init__(self, observed: Listening, keep: files.Keep, tell: Callable[[Sound], None]) -> None:
         self.told_end = False
         self._observed, self._keep, self._tell = observed, keep, tell
         self._boxes, self._track = parse.Boxes(), parse.Track()
@@ -250,7 +257,7 @@ class _Ear:
         samples = self._decoder.decode(fragment.packets)
         self._observed.heard(samples, time.monotonic_ns())
         self._keep.take(files.Piece(boxes, samples, missing / init.timescale))
-        self._tell(Heard(fragment, samples, arrived_ns))
+        self._tell(Sound(fragment, samples, arrived_ns))
 
 
 def _check_type(connection: Connection) -> None:
