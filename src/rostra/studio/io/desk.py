@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from rostra.kernel.clock import from_iso8601, to_rfc3339
@@ -48,7 +48,7 @@ class Created:
     space: api.Space
     links: dict[str, str]
 
-    def summary(self) -> dict[str, object]:
+    def summary(self) -> dict[str, Any]:
         """What `rostra space create --json` prints."""
         space = self.space
         return {
