@@ -1,0 +1,1 @@
+"""What listeners are served, and in which order: sound first, then arrivals, pages, the replay."""

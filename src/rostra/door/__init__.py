@@ -1,1 +1,1 @@
-"""Admission: whether a listener comes in, waits, or is refused, and why. Decisions only; the edge applies them."""
+"""Who comes in now, who waits, and what they are told."""

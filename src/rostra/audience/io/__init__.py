@@ -1,0 +1,1 @@
+"""The worker: sockets, the log's files, one epoll loop."""

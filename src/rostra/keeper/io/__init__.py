@@ -1,0 +1,1 @@
+"""The keeper's loop, once a second."""
