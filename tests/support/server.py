@@ -117,9 +117,9 @@ class Server:
         self.log_path = data / "serve.log"
         data.mkdir(parents=True, exist_ok=True)
         self._log = self.log_path.open("ab")
+        ports = ["--studio-port", str(self.studio_port), "--audience-port", str(self.audience_port)]
         self.process = subprocess.Popen(
-            [*ROSTRA, "serve", "--data", str(data), "--studio-port", str(self.studio_port)]
-            + ["--audience-port", str(self.audience_port), "--workers", "2"],
+            [*ROSTRA, "serve", "--data", str(data), *ports, "--workers", "2"],
             stdout=self._log,
             stderr=self._log,
             stdin=subprocess.DEVNULL,

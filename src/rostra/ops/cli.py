@@ -3,16 +3,21 @@
 import json
 import re
 import sys
-from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from rostra.kernel.errors import PeerError, RostraError
+from rostra.kernel.io import memory
+from rostra.kernel.io.files import make_private
 from rostra.ops import config, logs
+
+if TYPE_CHECKING:
+    from rostra.studio.io.desk import Desk
 
 app = typer.Typer(
     name="rostra",
@@ -54,14 +59,9 @@ def seconds(text: str) -> float:
     return float(match[1]) * {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}[match[2]]
 
 
-def finish(result: dict[str, Any], as_json: bool, text: str | Callable[[], None]) -> None:
+def finish(result: dict[str, Any], as_json: bool, text: str) -> None:
     """Print the result for a program, or in words for a person."""
-    if as_json:
-        print(json.dumps(result, ensure_ascii=False))  # noqa: T201 — the one line that scripts read
-    elif isinstance(text, str):
-        Console(highlight=False, soft_wrap=True).print(text, markup=False)
-    else:
-        text()
+    print(json.dumps(result, ensure_ascii=False) if as_json else text)  # noqa: T201 — what was asked for
 
 
 @app.command(
@@ -77,7 +77,6 @@ def serve(
 ) -> None:
     """Run Rostra: the studio for hosts and speakers, the audience's side, and every Space that is scheduled."""
     from rostra.ops import supervise
-    from rostra.studio.io.desk import Desk
 
     settings = config.load(
         data,
@@ -90,11 +89,11 @@ def serve(
     logs.configure("supervisor")
     supervisor = supervise.Supervisor(settings)
     config.remember(settings)
-    desk = Desk.open(settings.data, settings.audience_base, settings.studio_base)
+    with closing(open_desk(settings, settings.audience_base, settings.studio_base)) as desk:
+        owner_link = desk.owner_link()
     progress.print("Rostra is running.", style="bold")
-    progress.print(f"  The owner's link (keep it): {desk.owner_link()}", soft_wrap=True)
+    progress.print(f"  The owner's link (keep it): {owner_link}", soft_wrap=True)
     progress.print(f"  Audience addresses:         {settings.audience_base}/s/…", soft_wrap=True)
-    desk.close()
     supervisor.run_until_signal()
 
 
@@ -115,7 +114,7 @@ def demo(
     result = demonstration.run(
         data, length, studio_port, audience_port, progress, linger=length is None and not as_json
     )
-    finish(result, as_json, lambda: progress.print(demonstration.summary(result)))
+    finish(result, as_json, demonstration.summary(result))
     if result["gaps"] or not result["recording_s"]:
         raise typer.Exit(1)
 
@@ -134,17 +133,12 @@ def speak(
     from rostra.ear.io import speak as speaker
 
     logs.configure("speak")
+    whip, token = speaker.read_link(link)
     length = None if for_ is None else seconds(for_)
-    report = speaker.speak_link(
-        link,
-        file,
-        name=name,
-        seat=seat,
-        loop=loop,
-        for_s=length,
-        on_event=lambda text: progress.print(text, style="dim"),
-    )
-    finish(report.as_json(), as_json, f"Sent {report.sent_s:.1f} s.")
+    report = speaker.speak(whip, token, file, seat=seat, name=name, for_s=length, loop=loop, on_event=_tell_event)
+    finish(asdict(report), as_json, f"Sent {report.sent_s:.1f} s over {report.connections} connection(s).")
+    if not report.connections:
+        raise typer.Exit(3)
 
 
 @app.command(epilog="**Example:** `rostra listen http://localhost:8001/s/k3f9x2ab --for 30s --out heard.wav --json`")
@@ -152,7 +146,8 @@ def listen(
     url: Annotated[str, typer.Argument(help="The Space's address, as listeners have it.")],
     for_: Annotated[str | None, typer.Option("--for", help="Listen for this long; until the end unless set.")] = None,
     surface: Annotated[str, typer.Option(help="What to listen to; `push` for now.")] = "push",
-    rendition: Annotated[str, typer.Option(help="`opus` or `aac`.")] = "opus",
+    rendition: Annotated[str, typer.Option(help="`opus` or `aac`; the edge's choice unless set.")] = "",
+    wait: Annotated[bool, typer.Option(help="Wait for the doors, and for the server.")] = False,
     out: Annotated[Path | None, typer.Option(help="Save what was heard: .wav decoded, .mp4 as it came.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -166,11 +161,16 @@ def listen(
         out=out,
         surface=surface,
         rendition=rendition,
+        wait=wait,
         on_progress=lambda text: progress.print(text, style="dim"),
     )
     finish(heard.report.as_json(), as_json, heard.report.in_words())
     if not heard.report.holds:
         raise typer.Exit(1)
+
+
+def _tell_event(event: str, facts: dict[str, object]) -> None:
+    progress.print(f"{event} {' '.join(f'{key}={value}' for key, value in facts.items())}", style="dim", soft_wrap=True)
 
 
 @space.command(
@@ -195,7 +195,7 @@ def space_create(
             doors_s=round(seconds(doors)),
             start="on_go" if on_go else "automatic",
             recording=recording,
-        )
+        ).summary()
     links = created["links"]
     finish(
         created,
@@ -209,15 +209,15 @@ def space_create(
 def space_list(data: Data = DEFAULT_DATA, public_url: PublicUrl = None, as_json: Json = False) -> None:
     """Every Space in the folder."""
     with _desk(data, public_url) as desk:
-        found = [view.as_json() for view in desk.list()]
-    finish({"spaces": found}, as_json, lambda: Console().print(_table(found)))
+        found = [found.model_dump(mode="json") for found in desk.list()]
+    finish({"spaces": found}, as_json, _lines(found))
 
 
 @space.command("show", epilog="**Example:** `rostra space show k3f9x2ab --json`")
 def space_show(id: str, data: Data = DEFAULT_DATA, public_url: PublicUrl = None, as_json: Json = False) -> None:  # noqa: A002 — shown in help
     """One Space: its state and why."""
     with _desk(data, public_url) as desk:
-        found = desk.show(id).as_json()
+        found = desk.show(id).model_dump(mode="json")
     finish(found, as_json, "\n".join(f"{key:18} {value}" for key, value in found.items()))
 
 
@@ -225,25 +225,27 @@ def space_show(id: str, data: Data = DEFAULT_DATA, public_url: PublicUrl = None,
 def space_end(id: str, data: Data = DEFAULT_DATA, public_url: PublicUrl = None, as_json: Json = False) -> None:  # noqa: A002
     """End a Space that is live."""
     with _desk(data, public_url) as desk:
-        ended = desk.command(id, "end").as_json()
+        ended = desk.command(id, "end").model_dump(mode="json")
     finish(ended, as_json, f"{ended['title']} is {ended['state']}.")
 
 
-def _table(found: list[dict[str, Any]]) -> Table:
-    table = Table("id", "title", "starts", "state", "audience", box=None)
-    for row in found:
-        table.add_row(row["id"], row["title"], row["starts_at"], row["state"], row["audience_url"])
-    return table
+def _lines(found: list[dict[str, Any]]) -> str:
+    rows = [f"{row['id']:10} {row['starts_at']:26} {row['state']:12} {row['title']}" for row in found]
+    return "\n".join(rows) if rows else "No Space yet: rostra space create --help"
 
 
-def _desk(data: Path, public_url: str | None) -> Any:
-    """The studio's desk on this folder, as a context that closes it."""
-    from contextlib import closing
+def _desk(data: Path, public_url: str | None) -> "closing[Desk]":
+    """The studio's desk on this folder, for a `with`; a folder that nobody made yet is made."""
+    settings = config.load(data, public_url=public_url)
+    return closing(open_desk(settings, *config.addresses(settings, public_url)))
 
+
+def open_desk(settings: config.Config, audience_base: str, studio_base: str) -> "Desk":
+    """The desk that works with or without a server."""
     from rostra.studio.io.desk import Desk
 
-    settings = config.load(data, public_url=public_url)
-    return closing(Desk.open(settings.data, *config.addresses(settings, public_url)))
+    make_private(settings.data)
+    return Desk(settings.data, memory.shared_folder(settings.data), audience_base, studio_base)
 
 
 if __name__ == "__main__":

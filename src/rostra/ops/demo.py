@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +28,9 @@ import av
 from rich.console import Console
 
 from rostra.ear.io import client
+from rostra.ear.measure import Report
 from rostra.kernel.errors import Unavailable
+from rostra.kernel.io import memory
 from rostra.ops.config import load
 from rostra.studio.io.desk import Desk
 
@@ -89,7 +92,7 @@ def _server(folder: Path, studio_port: int, audience_port: int, progress: Consol
     try:
         progress.print("Starting the server …", style="dim")
         for port in (studio_port, audience_port):
-            wait_for(lambda port=port: _ready(port, server, log_path), 30, "The server did not start.")
+            wait_for(partial(_ready, port, server, log_path), 30, "The server did not start.")
         yield
     finally:
         server.terminate()
@@ -114,10 +117,11 @@ def _ready(port: int, server: subprocess.Popen[bytes], log_path: Path) -> bool:
 def _hold(folder: Path, talk_s: float, studio_port: int, audience_port: int, progress: Console) -> dict[str, Any]:
     settings = load(folder, studio_port=studio_port, audience_port=audience_port)
     starts = datetime.now(UTC) + timedelta(seconds=DOORS_S)
-    with contextlib.closing(Desk.open(folder, settings.audience_base, settings.studio_base)) as desk:
+    shared = memory.shared_folder(folder)
+    with contextlib.closing(Desk(folder, shared, settings.audience_base, settings.studio_base)) as desk:
         created = desk.create(
-            title="A demonstration", starts_at=starts.isoformat(), doors_s=round(DOORS_S) - 1, recording="public"
-        )
+            "A demonstration", starts.isoformat(), doors_s=round(DOORS_S) - 1, recording="public"
+        ).summary()
         token = desk.owner_link().partition("#")[2]
     studio = Studio(f"http://127.0.0.1:{studio_port}/api/v1/spaces/{created['id']}", token)
     url = created["audience_url"]
@@ -215,11 +219,11 @@ class Ear:
 
     def _listen(self, url: str) -> None:
         try:
-            self._heard = client.listen(url)
+            self._heard = client.listen(url, wait=True)
         except Exception as fault:  # carried to whoever calls finish
             self._fault = fault
 
-    def finish(self) -> Any:
+    def finish(self) -> Report:
         """The report, once the end was heard."""
         self._thread.join(30)
         if self._fault is not None:
@@ -233,7 +237,7 @@ def recording_seconds(url: str) -> float:
     """The length of the recording as a player finds it: fetched and decoded to its last sample."""
     with urllib.request.urlopen(url, timeout=30) as answer:
         fetched = io.BytesIO(answer.read())
-    with av.open(fetched) as container:
+    with av.open(fetched, "r") as container:
         return sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
 
 

@@ -12,12 +12,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from rostra.kernel.io import memory
-from rostra.kernel.shared.counters import Counters
+from rostra.kernel.io.system import now
+from rostra.kernel.shared.counters import HEARTBEAT, Counters
 from rostra.ops import logs
 from rostra.ops.supervise import Job, open_counters
 from rostra.space.io.folder import Folder
@@ -41,9 +43,28 @@ class Task:
 
 
 def studio(task: Task, shared: Path, counters: Counters) -> int:
-    from rostra.studio.io import asgi
+    import uvicorn
 
-    return asgi.run(task.data, shared, task.studio_base, task.audience_base, task.listener, counters)
+    from rostra.studio.io.asgi import make_app
+    from rostra.studio.io.desk import Desk
+
+    with closing(Desk(task.data, shared, task.audience_base, task.studio_base)) as desk:
+        app = make_app(desk, beat=lambda: counters.set(HEARTBEAT, now().mono_ns), closing=lambda: server.should_exit)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                access_log=False,  # addresses may carry a token (`?token=` of an unapproved recording)
+                log_config=None,
+                server_header=False,
+                h11_max_incomplete_event_size=16_384,
+                limit_concurrency=1000,
+                timeout_keep_alive=15,
+                timeout_graceful_shutdown=3,
+            )
+        )
+        signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again once it has stopped
+        server.run(sockets=[socket.socket(fileno=task.listener)])
+    return 0
 
 
 def stage(task: Task, shared: Path, counters: Counters) -> int:

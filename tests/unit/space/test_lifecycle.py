@@ -69,9 +69,7 @@ def test_a_public_recording_becomes_the_replay_at_the_end_and_the_others_wait() 
     ended = run(on_air, Event.END)
     assert ended.state is State.ENDED
     assert run(ended, Event.APPROVE).state is State.REPLAY
-    assert run(DOORS, Event.END, spec=public).state is State.ENDED, (
-        "there is nothing to hear of a talk that never began"
-    )
+    assert run(DOORS, Event.END, spec=public).state is State.ENDED, "a talk that never began has no replay"
 
 
 def test_an_abandoned_hold_ends_by_itself() -> None:

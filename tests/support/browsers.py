@@ -1,0 +1,118 @@
+"""Debian's browsers, driven by Playwright: nobody here wrote them."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Playwright
+from websockets.sync.client import connect
+
+from support.server import wait_for
+
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def program(name: str) -> str:
+    """The path of a program that the tests drive; a missing one fails the test by name."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.fail(f"{name} is not installed: `sh tests/needs.sh` installs what the tests drive")
+    return found
+
+
+@contextmanager
+def chromium(
+    playwright: Playwright, *, microphone: Path | None = None, environment: dict[str, str] | None = None
+) -> Iterator[Browser]:
+    """Chromium; with `microphone`, a WAV file is what its user says, over and over."""
+    arguments = [*QUIET, "--autoplay-policy=no-user-gesture-required", "--allow-loopback-in-peer-connection"]
+    if microphone is not None:
+        arguments += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+        arguments += [f"--use-file-for-fake-audio-capture={microphone}"]
+    options: dict[str, Any] = (
+        {} if environment is None else {"env": environment, "ignore_default_args": ["--mute-audio"]}
+    )
+    browser = playwright.chromium.launch(executable_path=program("chromium"), args=arguments, **options)
+    try:
+        yield browser
+    finally:
+        browser.close()
+
+
+class Firefox:
+    """Firefox through WebDriver BiDi (W3C), which it speaks itself: Playwright drives only a Firefox of its own."""
+
+    def __init__(self, folder: Path, environment: dict[str, str] | None = None) -> None:
+        profile = folder / "profile"
+        profile.mkdir(parents=True)
+        preferences = {"media.autoplay.default": 0, "media.autoplay.blocking_policy": 0}
+        lines = [f"user_pref({json.dumps(key)}, {json.dumps(value)});" for key, value in preferences.items()]
+        (profile / "user.js").write_text("\n".join(lines))
+        log = folder / "firefox.log"
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(
+                [program("firefox-esr"), "--headless", "--profile", str(profile), "--remote-debugging-port=0"],
+                stdout=out,
+                stderr=out,
+                env=(os.environ if environment is None else environment)
+                | {"HOME": str(folder), "MOZ_CRASHREPORTER_DISABLE": "1"},
+            )
+        found = wait_for(lambda: re.search(r"WebDriver BiDi listening on (ws://\S+)", log.read_text()), 60, "Firefox")
+        self._socket = connect(f"{found[1]}/session", max_size=None)
+        self._sent = 0
+        self.send("session.new", capabilities={})
+        self._context = self.send("browsingContext.create", type="tab")["context"]
+
+    def send(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._sent += 1
+        self._socket.send(json.dumps({"id": self._sent, "method": method, "params": parameters}))
+        while True:
+            answer = json.loads(self._socket.recv(timeout=30))
+            if answer.get("id") == self._sent:
+                assert answer["type"] == "success", answer
+                result: dict[str, Any] = answer["result"]
+                return result
+
+    def goto(self, url: str) -> None:
+        self.send("browsingContext.navigate", context=self._context, url=url, wait="complete")
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression, or of the promise it makes."""
+        answer = self.send(
+            "script.evaluate",
+            expression=f"Promise.resolve({expression}).then((value) => JSON.stringify(value ?? null))",
+            target={"context": self._context},
+            awaitPromise=True,
+            userActivation=True,
+        )
+        assert answer["type"] == "success", answer
+        return json.loads(answer["result"]["value"])
+
+    def close(self) -> None:
+        self._socket.close()
+        self._process.terminate()
+        self._process.wait(20)
+
+
+@contextmanager
+def firefox(folder: Path, environment: dict[str, str] | None = None) -> Iterator[Firefox]:
+    browser = Firefox(folder, environment)
+    try:
+        yield browser
+    finally:
+        browser.close()
