@@ -1,0 +1,1 @@
+"""The stage's process: its tick, its commands, aiortc and libopus."""
