@@ -15,6 +15,7 @@ from rostra.kernel.errors import PeerError, RostraError
 from rostra.kernel.io import memory
 from rostra.kernel.io.files import make_private
 from rostra.ops import config, logs
+from rostra.space.spec import Recording
 
 if TYPE_CHECKING:
     from rostra.studio.io.desk import Desk
@@ -182,7 +183,7 @@ def space_create(
     starts_at: Annotated[str, typer.Option(help="ISO 8601 with the offset from UTC.")],
     doors: Annotated[str, typer.Option(help="How long before the start the hold music begins.")] = "30m",
     on_go: Annotated[bool, typer.Option("--on-go", help="Start when the host says GO, not by the clock.")] = False,
-    recording: Annotated[str, typer.Option(help="off, private, after_approval or public.")] = "after_approval",
+    recording: Annotated[Recording, typer.Option(help="What becomes of it.")] = Recording.AFTER_APPROVAL,
     data: Data = DEFAULT_DATA,
     public_url: PublicUrl = None,
     as_json: Json = False,
