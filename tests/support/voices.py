@@ -21,11 +21,11 @@ MARKER_MS = 120
 
 def say(text: str, voice: str = "en-us", speed: int = 165) -> Samples:
     """`text` spoken, mono float32 at 48 kHz, without silence at either end. `speed` in words a minute."""
-    spoken = _run("espeak-ng", "-v", voice, "-s", str(speed), "--stdout", "--stdin", data=text.encode())
+    spoken = run_program("espeak-ng", "-v", voice, "-s", str(speed), "--stdout", "--stdin", data=text.encode())
     with wave.open(io.BytesIO(_whole(spoken))) as file:
         rate, frames = file.getframerate(), file.readframes(file.getnframes())
     raw = ["-v", "error", "-f", "s16le", "-ar", str(rate), "-ac", "1", "-i", "-"]
-    floats = _run("ffmpeg", *raw, "-f", "f32le", "-ar", str(SAMPLE_RATE), "-", data=frames)
+    floats = run_program("ffmpeg", *raw, "-f", "f32le", "-ar", str(SAMPLE_RATE), "-", data=frames)
     return trimmed(np.frombuffer(floats, np.float32))
 
 
@@ -77,7 +77,7 @@ def make_voice(path: Path, text: str, voice: str = "en-us", speed: int = 165, *,
     return read_wav(path)
 
 
-def _run(program: str, *arguments: str, data: bytes) -> bytes:
+def run_program(program: str, *arguments: str, data: bytes) -> bytes:
     found = shutil.which(program)
     assert found is not None, f"{program} is not installed: `sh tests/needs.sh` installs what the tests drive"
     return subprocess.run([found, *arguments], input=data, capture_output=True, check=True).stdout

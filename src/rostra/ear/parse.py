@@ -225,10 +225,15 @@ class Track:
                 at += size
         wall = None
         if clock is not None:
-            wall = clock[0] + (moof.time - clock[1]) * SECOND_NS // self.init.timescale
+            wall = clock[0] + _signed(moof.time - clock[1]) * SECOND_NS // self.init.timescale
         duration = sum(run.duration for run in moof.runs)
         size = moof.size + len(mdat.data)
         return Fragment(moof.sequence, moof.time, duration, tuple(packets), wall, size)
+
+
+def _signed(difference: int) -> int:
+    """Modulo 2**64, around zero: FFmpeg writes media times before zero, where an encoder primes, as huge ones."""
+    return (difference + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 class _Reader:

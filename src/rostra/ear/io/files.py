@@ -48,7 +48,8 @@ class Wav:
     """16 bits, mono, 48 kHz."""
 
     def __init__(self, path: Path) -> None:
-        self._file = wave.open(str(path), "wb")  # noqa: SIM115 — closed by close()
+        self._under = path.open("wb")
+        self._file = wave.open(self._under)  # noqa: SIM115 — closed by close()
         self._file.setnchannels(1)
         self._file.setsampwidth(2)
         self._file.setframerate(SAMPLE_RATE)
@@ -59,6 +60,7 @@ class Wav:
 
     def close(self) -> None:
         self._file.close()
+        self._under.close()
 
 
 class Mp4:
