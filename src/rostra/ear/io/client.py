@@ -38,6 +38,10 @@ class Sound:
     arrived_ns: int
 
 
+class Enough(Exception):
+    """Raised in `on_sound` by whoever has heard enough: listening stops, and the report is returned."""
+
+
 @dataclass(frozen=True, slots=True)
 class Heard:
     """The report, every notice in the order it came, and how often the connection was made."""
@@ -120,7 +124,7 @@ class _Session:
         self._began_s = connection.began_ns / 1e9
         if self._for_s is not None:
             self._deadline = self._began_s + self._for_s
-        with contextlib.suppress(KeyboardInterrupt):  # whoever has heard enough wants the report
+        with contextlib.suppress(KeyboardInterrupt, Enough):  # whoever has heard enough wants the report
             self._hear_all(connection)
         report = self._observed.report(ended=self._over, fault=self._fault)
         return Heard(report, self._observed.notices, self._observed.connections)
