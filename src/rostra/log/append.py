@@ -5,6 +5,7 @@ two threads, one each: whoever appends is never behind a disk that takes its tim
 """
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Final, Protocol
 from zlib import crc32
 
@@ -46,12 +47,18 @@ class Appender:
         self.count = stands.count
         self.end = stands.end
         self.last = stands.last
-        self._unsynced: deque[tuple[int, Record, bytes]] = deque(maxlen=_KEPT_MAX)
-        self._suspect = False
+        self._unsynced: deque[tuple[int, Record, bytes]] = deque(self._tail(records), maxlen=_KEPT_MAX)
+        self._suspect = bool(self._unsynced)
         if len(records) > stands.index_bytes:
-            # At once and for good: a record left over here could otherwise come back behind a new one.
+            # Readers would refuse what is left here (its epoch is too early), but look at it again with every poll.
             index.truncate(HEADER_BYTES + stands.index_bytes)
-            index.sync()
+
+    def _tail(self, records: bytes) -> Iterator[tuple[int, Record, bytes]]:
+        """What the writer before us may have left unsynced, and suspect: its last sync may have failed (`sync`)."""
+        for at in range(max(0, self.count - CHECKED), self.count):
+            record = Record.decode(records[at * RECORD_BYTES : (at + 1) * RECORD_BYTES])
+            assert record is not None
+            yield at, record, self._data.read(record.offset, record.size)
 
     def append(self, sealed: Sealed, epoch: int) -> Record:
         """Write a fragment, then its record. When this raises, nothing was appended; the same may be tried again."""
