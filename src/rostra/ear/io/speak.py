@@ -44,6 +44,7 @@ _ANSWER_BYTES_MAX: Final = 64 * 1024
 
 Samples = npt.NDArray[np.int16]
 Listener = Callable[[str, dict[str, object]], None]
+FrameListener = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,10 @@ def read_audio(file: Path) -> Samples:
 class _Voice:
     """Where in the file we are, on a clock of its own: it does not stop when a connection does."""
 
-    def __init__(self, samples: Samples, *, loop: bool) -> None:
+    def __init__(self, samples: Samples, *, loop: bool, on_frame: FrameListener | None = None) -> None:
         self._frames = samples.reshape(-1, FRAME_SAMPLES)
         self._loop = loop
+        self._on_frame = on_frame
         self.sent = 0
         self._began_ns: int | None = None
         self.ended = asyncio.Event()
@@ -117,6 +119,8 @@ class _Voice:
             self.ended.set()
             await asyncio.Event().wait()
         self.sent += 1
+        if self._on_frame is not None:
+            self._on_frame(number, time.time_ns())
         return number, self._frames[number % len(self._frames)]
 
 
@@ -146,18 +150,22 @@ async def publish(
     for_s: float | None = None,
     loop: bool = False,
     on_event: Listener | None = None,
+    on_frame: FrameListener | None = None,
 ) -> Report:
     """Speak `file` on a stage until it ends (or `for_s` seconds; repeated with `loop`), reconnecting when need be.
 
     `seat` names the place: the same seat and link make the same speaker again. `on_event` is told `connected`, `lost`,
-    `retry` and `ended`, each with a few facts.
+    `retry` and `ended`, each with a few facts; `on_frame` the number of each frame of 20 ms and the wall-clock ns at
+    which it was handed to the encoder, which is when a microphone would have captured the whole of it.
 
     Raises:
         PeerError: the file cannot be read, or the studio refuses (`whip.refused`).
         Unavailable: `whip.away` when no connection could be made within 30 s.
     """
     _reach_loopback()
-    speaker = _Speaker(whip_url, token, seat, name, _Voice(read_audio(file), loop=loop), on_event or _ignore)
+    speaker = _Speaker(
+        whip_url, token, seat, name, _Voice(read_audio(file), loop=loop, on_frame=on_frame), on_event or _ignore
+    )
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(speaker.run(), for_s)
     return speaker.report
