@@ -8,7 +8,7 @@ has no gap.
 
 The first packet waits `target` (60 ms) before it sounds: that is what later ones may be late by. A packet that comes
 later still, and behind which nothing has been decoded, pulls `head` back: the delay grows by just what the network
-needs, and nothing that was said is lost. When for a second there was never less than `target` in hand, one frame is
+needs, and nothing that was said is lost. When for a second there was always more than `target` in hand, one frame is
 folded into the next, which takes 20 ms of delay away again; this also follows clocks that run apart. Never more than
 `DEPTH_MAX` is held: what lies further back is dropped.
 
@@ -326,5 +326,5 @@ class Jitter:
         self._low = min(self._low, self.depth)
         self._pulls += 1
         if self._pulls % REVIEW_PULLS == 0:
-            self._surplus = self._playing and self._low >= self._target
+            self._surplus = self._playing and self._low > self._target
             self._low = DEPTH_MAX
