@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -28,11 +27,12 @@ from rostra.kernel.errors import RostraError, Unavailable
 from rostra.kernel.io import memory
 from rostra.kernel.io.files import Lock, make_private
 from rostra.kernel.io.system import now
-from rostra.kernel.shared import counters, ring
+from rostra.kernel.shared import ring
 from rostra.kernel.shared.counters import HEARTBEAT, Counters
 from rostra.kernel.units import MS_NS, SECOND_NS
 from rostra.ops import net
 from rostra.ops.config import Config
+from rostra.ops.jobs import Job, counters_path
 from rostra.space import lifecycle
 from rostra.space.io.folder import Folder, spaces
 from rostra.space.lifecycle import LIVE, Life, State
@@ -59,18 +59,6 @@ PAUSES_MS: Final = (0, 0, 500, 1000, 2000, 5000)
 
 STOP_MS_MAX: Final = 8000
 """A process that was asked to stop may finish its work for this long."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Job:
-    """A process that should run: its role and what tells it from others of the role (a Space's id, a number)."""
-
-    role: str
-    key: str = ""
-
-    @property
-    def name(self) -> str:
-        return f"{self.role}-{self.key}" if self.key else self.role
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,13 +255,3 @@ class Supervisor:
                     child.wait()
         shutil.rmtree(self._shared, ignore_errors=True)
         self._lock.release()
-
-
-def counters_path(shared: Path, job: Job) -> Path:
-    """Where a process keeps its counters and its heartbeat."""
-    return shared / f"{job.name}.counters"
-
-
-def open_counters(shared: Path, job: Job) -> Counters:
-    """A process's own counters, to write."""
-    return Counters(memory.create(counters_path(shared, job), counters.SIZE), writer=True)

@@ -21,7 +21,7 @@ from rostra.kernel.io import memory
 from rostra.kernel.io.system import now
 from rostra.kernel.shared.counters import HEARTBEAT, Counters
 from rostra.ops import logs
-from rostra.ops.supervise import Job, open_counters
+from rostra.ops.jobs import Job, open_counters
 from rostra.space.io.folder import Folder
 
 NICE_WORKER: Final = 10

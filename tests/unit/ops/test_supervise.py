@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rostra.kernel.units import MS_NS, SECOND_NS
+from rostra.ops.jobs import Job
 from rostra.ops.supervise import (
     PAUSES_MS,
     PROGRAMME_LEAD_S,
@@ -15,7 +16,6 @@ from rostra.ops.supervise import (
     YOUNG_MS,
     Announced,
     Care,
-    Job,
     wanted,
 )
 from rostra.space.lifecycle import LIVE, State, begin
