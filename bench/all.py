@@ -1,0 +1,9 @@
+"""Every benchmark, one after another: `make bench`. About three minutes; leave the machine alone meanwhile."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+for name in ("delay", "processes"):
+    print(f"\n## {name}\n", flush=True)
+    subprocess.run([sys.executable, str(Path(__file__).parent / f"{name}.py")], check=True)
