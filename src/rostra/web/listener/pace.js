@@ -1,0 +1,127 @@
+// How far behind the stage to listen, and how to get there. Pure: times in, decisions out; no clock, no browser.
+//
+// Media time and the local clock run at the same rate, so `lag` = now − position is constant while all is well. A
+// fragment that arrives at `t`, after the buffer ended at `e`, would have been needed when the position reached `e`: a
+// listener whose lag is at least t − e never runs dry. The largest such *need* seen lately, and a margin, is the
+// target. It follows the server's cadence by itself: bursts of 5 s make needs of 5 s.
+//
+// Needs are forgotten after a while, and only then is it safe to catch up: a target below the real cadence would have
+// the player run dry, fall back, and catch up again, for ever.
+
+export const FRAGMENT_S = 0.64;
+const MARGIN_S = 0.15; // scheduling and a little jitter of the network, on top of the worst need seen
+const REMEMBER_S = 20; // a single hiccup is forgotten after this …
+const REMEMBER_CADENCES = 5; // … a slow cadence only after it has stopped for several of its own lengths
+const BEGIN_S = 0.5; // a join is up to one fragment behind; that is no reason to bend the sound
+const DONE_S = 0.05;
+const FAR_S = 8; // beyond this, catching up by rate would take minutes
+const HOLE_S = 0.01; // rounding between tfdt and what the browser reports as buffered
+
+export class Pace {
+  #needs = [];
+  #end_s = null;
+  #announced_s = 0;
+  #catching = false;
+
+  /** A fragment came at `now_s`; the media then reached `end_s`. The first after a (re)connection says nothing. */
+  arrived(now_s, end_s, first = false) {
+    if (!first && this.#end_s !== null) {
+      const need_s = now_s - this.#end_s;
+      const keep_s = Math.max(REMEMBER_S, REMEMBER_CADENCES * (end_s - this.#end_s));
+      this.#remember(now_s, need_s, keep_s);
+    }
+    this.#end_s = end_s;
+  }
+
+  // Needs are in the units of `lag`: local clock minus media time. Only the largest of what is left matters, so the
+  // list is kept falling: a new need drops the smaller ones that expire before it.
+  #remember(now_s, need_s, keep_s) {
+    const until_s = now_s + keep_s;
+    this.#needs = this.#needs.filter((kept) => kept.until_s > now_s && (kept.need_s > need_s || kept.until_s > until_s));
+    this.#needs.push({ need_s, until_s });
+  }
+
+  /** The server told how far apart bursts will come: believe it before it is observed. */
+  cadence(ms) {
+    this.#announced_s = ms / 1000;
+  }
+
+  /** The connection broke or the timeline began anew: arrivals before say nothing about those after. */
+  restart() {
+    this.#needs = [];
+    this.#end_s = null;
+    this.#catching = false;
+  }
+
+  /** The lag to aim for, or null before anything was observed. */
+  target_s(now_s) {
+    const kept = this.#needs.filter((need) => need.until_s > now_s);
+    if (!kept.length) return null;
+    const least = Math.min(...kept.map((need) => need.need_s));
+    const most = Math.max(...kept.map((need) => need.need_s));
+    return Math.max(most, least + this.#announced_s - FRAGMENT_S) + MARGIN_S;
+  }
+
+  /** The buffer that this target amounts to just after a fragment came, or null: for patience, and for support. */
+  margin_s(now_s) {
+    const target_s = this.target_s(now_s);
+    if (target_s === null) return null;
+    return target_s - Math.min(...this.#needs.map((need) => need.need_s)) + FRAGMENT_S;
+  }
+
+  /**
+   * What to do now. `position_s` is the media time that sounds, `ranges` what is buffered, as [start, end] pairs.
+   * Returns {seek_s: where to jump, or null; rate: how fast to play; hole: whether the jump is over missing sound}.
+   */
+  decide(now_s, position_s, ranges) {
+    const jump = overHole(position_s, ranges);
+    if (jump !== null) return { seek_s: jump, rate: 1, hole: true };
+    const target_s = this.target_s(now_s);
+    if (target_s === null || !ranges.length) return { seek_s: null, rate: 1, hole: false };
+    const excess_s = now_s - position_s - target_s;
+    const reach_s = ranges[ranges.length - 1][1] - FRAGMENT_S / 2;
+    if (excess_s > FAR_S && position_s + excess_s < reach_s) {
+      this.#catching = false;
+      return { seek_s: position_s + excess_s, rate: 1, hole: false };
+    }
+    return { seek_s: null, rate: this.#rate(excess_s), hole: false };
+  }
+
+  #rate(excess_s) {
+    if (excess_s > BEGIN_S) this.#catching = true;
+    if (excess_s < DONE_S) this.#catching = false;
+    if (this.#catching) return excess_s > 2 ? 1.08 : excess_s > 1 ? 1.05 : 1.03;
+    return 1;
+  }
+}
+
+/** Where the sound goes on when the position stands before a hole (or before everything), else null. */
+function overHole(position_s, ranges) {
+  for (const [start_s, end_s] of ranges) {
+    if (position_s < start_s - HOLE_S) return start_s + HOLE_S / 2;
+    if (position_s < end_s - HOLE_S * 3) return null; // there is something to play
+  }
+  return null;
+}
+
+/** Seconds to wait before the next attempt: 0.2 to 2 s at first, then up to 15 s; `chance` is random in [0, 1). */
+export function backoff_s(attempt, chance) {
+  const most = Math.min(15, 2 * 1.6 ** Math.max(0, attempt - 1));
+  return 0.2 + (most - 0.2) * chance;
+}
+
+/** Silence on the connection after which it is taken for dead: well above the cadence that was observed. */
+export function patience_s(target_s, programme_lost) {
+  return Math.max(programme_lost ? 30 : 4, 2.5 * (target_s ?? 0));
+}
+
+/** Seconds until a page that holds no push request asks for the state again. */
+export function poll_s(state, until_doors_s, chance) {
+  const spread = 0.7 + 0.6 * chance;
+  if (state === 'scheduled') {
+    if (until_doors_s > 0 && until_doors_s < 90) return until_doors_s + 0.5 + 3 * chance;
+    return until_doors_s <= 0 ? 3 * spread : Math.min(60, until_doors_s / 2) * spread;
+  }
+  const every = { doors_open: 12, on_air: 15, holding: 12, ended: 30, replay: 60, postponed: 60, cancelled: 300 };
+  return (every[state] ?? 10) * spread;
+}
