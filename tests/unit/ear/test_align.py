@@ -1,11 +1,14 @@
 """Alignment, level and dropouts, on sounds whose answer is known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rostra.ear.align import Samples, align, align_loop, dropouts, slips
+from support.voices import make_voice, run_program
 
 RATE = 48_000
 
@@ -90,3 +93,18 @@ def test_a_loop_is_followed_and_a_slip_is_measured() -> None:
 def test_a_loop_shorter_than_a_segment() -> None:
     source = noise(1.5)
     assert [each.lag for each in align_loop(np.tile(source, 8)[RATE : 11 * RATE], source)] == [RATE, 0]
+
+
+@pytest.mark.parametrize(("codec", "bit_rate"), [("libopus", "12k"), ("libopus", "32k"), ("aac", "64k")])
+def test_a_voice_is_itself_after_a_codec(tmp_path: Path, codec: str, bit_rate: str) -> None:
+    source = make_voice(tmp_path / "voice.wav", "What was said is what was heard, however it was packed.", marker=True)
+    packed = tmp_path / ("packed.ogg" if codec == "libopus" else "packed.m4a")
+    quiet = ["-v", "error", "-i"]
+    run_program("ffmpeg", *quiet, str(tmp_path / "voice.wav"), "-c:a", codec, "-b:a", bit_rate, str(packed), data=b"")
+    raw = run_program("ffmpeg", *quiet, str(packed), "-f", "f32le", "-ar", "48000", "-ac", "1", "-", data=b"")
+    heard = np.frombuffer(raw, np.float32)[RATE // 2 :] * np.float32(0.5)
+    found = align(heard, source)
+    assert found.lag == RATE // 2
+    assert found.correlation > 0.9
+    assert found.level_db == pytest.approx(-6, abs=1)
+    assert dropouts(heard, source, found) == []
