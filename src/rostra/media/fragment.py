@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from rostra.kernel.units import SAMPLE_RATE, SECOND_NS
-from rostra.media.boxes import IDENTITY_MATRIX, box, find, full_box
+from rostra.media.boxes import IDENTITY_MATRIX, box, full_box
 from rostra.media.codec import AAC, OPUS, Codec, media_time
 
 TRACK: Final = 1
@@ -21,6 +21,9 @@ NTP_EPOCH_S: Final = 2_208_988_800
 
 DURATION_UNKNOWN: Final = 0xFFFF_FFFF
 _SYNC_SAMPLE: Final = 0x0200_0000  # depends on no other sample, and is none that others wait for
+
+_RUN: Final = 0x00_0201
+"""Flags of `trun`: a data offset, and a size for each packet."""
 
 _PRFT: Final = struct.Struct(">I4sIIQQ")
 _EMSG: Final = struct.Struct(">I4sIIQII")
@@ -80,7 +83,7 @@ def fragment(codec: Codec, number: int, packets: Sequence[bytes], wall_ns: int, 
         traf_size, b"traf",
         16, b"tfhd", 0x02_0000, TRACK,             # default-base-is-moof; durations and flags are in trex
         20, b"tfdt", 1 << 24, media_time(number),
-        20 + len(sizes), b"trun", 0x00_0201, count, moof_size + _MDAT.size,  # data offset, sizes
+        20 + len(sizes), b"trun", _RUN, count, moof_size + _MDAT.size,
     )
     # fmt: on
     mdat = _MDAT.pack(_MDAT.size + sum(map(len, packets)), b"mdat")
@@ -90,7 +93,7 @@ def fragment(codec: Codec, number: int, packets: Sequence[bytes], wall_ns: int, 
 def packet_spans(data: bytes | memoryview) -> tuple[int, list[int]]:
     """Where the packets of one of our fragments lie: the offset of the first, and the size of each.
 
-    `data` may end anywhere behind the `trun` box. Raises ValueError when it is none of ours.
+    `data` may end anywhere behind the `moof` box. Raises ValueError when it is none of ours.
     """
     start = 0
     while data[start + 4 : start + 8] != b"moof":
@@ -98,13 +101,13 @@ def packet_spans(data: bytes | memoryview) -> tuple[int, list[int]]:
         if size < 8 or start + size + 8 > len(data):
             raise ValueError("no moof box")
         start += size
-    moof_end = start + int.from_bytes(data[start : start + 4], "big")
-    moof = data[start:moof_end]
-    body, end = find(moof, (b"moof", b"traf", b"trun"))
-    flags, count, offset = struct.unpack_from(">III", moof, body)
-    if flags != 0x0201 or end - body != 12 + 4 * count:
-        raise ValueError("a trun box that Rostra did not write")
-    return start + offset, list(struct.unpack_from(f">{count}I", moof, body + 12))
+    if len(data) < start + _MOOF.size:
+        raise ValueError("a moof box that is cut off")
+    fields = _MOOF.unpack_from(data, start)
+    kind, shape, count, offset = fields[-4], fields[-3], fields[-2], fields[-1]
+    if kind != b"trun" or shape != _RUN or fields[0] != _MOOF.size + 4 * count or len(data) < start + fields[0]:
+        raise ValueError("a moof box that Rostra did not write")
+    return start + offset, list(struct.unpack_from(f">{count}I", data, start + _MOOF.size))
 
 
 def init_segment(codec: Codec) -> bytes:

@@ -12,7 +12,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import Final
+from typing import Final, NamedTuple
 
 from rostra.kernel.clock import Anchor
 from rostra.kernel.errors import OperatorError
@@ -33,6 +33,9 @@ class Flag(IntFlag):
     ON_AIR = 1
     HOLD = 2
     FILLED = 4
+
+
+_FLAGS: Final = {flags: Flag(flags) for flags in range(8)}  # making a Flag costs more than all else in a record
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,11 @@ class Header:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One fragment: `offset` and `size` in bytes within fragments.m4s, `wall_ns` when its first sample was mixed."""
+class Record(NamedTuple):
+    """One fragment: `offset` and `size` in bytes within fragments.m4s, `wall_ns` when its first sample was mixed.
+
+    A tuple, because a worker that starts in the fourth hour reads 22,500 of them before it serves anybody.
+    """
 
     number: int
     epoch: int
@@ -96,4 +101,4 @@ class Record:
         if len(data) < RECORD_BYTES or _CRC.unpack_from(data, _RECORD.size)[0] != zlib.crc32(data[: _RECORD.size]):
             return None
         number, offset, size, epoch, flags, _, wall_ns, crc = _RECORD.unpack_from(data)
-        return Record(number, epoch, offset, size, Flag(flags), wall_ns, crc)
+        return Record(number, epoch, offset, size, _FLAGS.get(flags) or Flag(flags), wall_ns, crc)
