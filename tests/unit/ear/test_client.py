@@ -11,11 +11,11 @@ from threading import Thread
 import pytest
 
 from rostra.ear.io.client import Sound, listen, live_url
-from rostra.kernel.errors import PeerError, RostraError, Unavailable
+from rostra.kernel.errors import OperatorError, PeerError, RostraError, Unavailable
 from rostra.media.fragment import emsg, prft
 from rostra.space.notices import SCHEME, encode
 from support.server import free_port
-from support.streams import END, LIVE, chunked, ffmpeg_stream, pieces, scripted
+from support.streams import END, LIVE, chunked, ffmpeg_stream, make_certificate, pieces, scripted
 
 DELAY_MS = 700
 
@@ -184,6 +184,28 @@ def test_a_redirect_is_followed(stream: tuple[bytes, list[bytes]]) -> None:
     with scripted(moved, LIVE + chunked(init, *fragments) + END, problem(404)) as server:
         assert listen(f"{server.base}/s/abcd").report.fragments == len(fragments)
     assert server.requests[1].startswith(b"GET /elsewhere?x=1 ")
+
+
+def test_a_trusted_certificate_is_listened_to_and_another_is_not(
+    stream: tuple[bytes, list[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init, fragments = stream
+    certificate = make_certificate(tmp_path / "own.pem")
+    whole = LIVE + chunked(init, *fragments, notice("end", state="ended")) + END
+    with scripted(whole, whole, certificate=certificate) as server:
+        with pytest.raises(OperatorError, match="not valid") as raised:
+            listen(f"{server.base}/s/abcd")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        report = listen(f"{server.base}/s/abcd").report
+    assert raised.value.code == "listen.certificate"
+    assert (report.fragments, report.ended) == (len(fragments), True)
+
+
+def test_a_server_without_tls_is_told_apart() -> None:
+    with scripted(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as server:
+        with pytest.raises(Unavailable) as raised:
+            listen(f"{server.base.replace('http', 'https')}/s/abcd")
+        assert raised.value.code == "listen.tls"
 
 
 @pytest.mark.parametrize(
