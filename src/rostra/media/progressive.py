@@ -6,9 +6,10 @@ All that lies behind the head is one `mdat`. The sample tables point at the pack
 boxes; `prft`, `emsg` and `moof` between them are bytes that nobody points at. So a recording costs a head of four bytes
 a packet (2.7 MB for four hours), no copy, and no second encoding.
 
-The talk begins and ends within a packet, as a rule. An edit list cuts to the sample. An AAC packet decodes right only
-behind its predecessor, so the caller puts one packet more before the first that sounds (`Chunk`), and a `roll` group
-tells players to do the same when they seek (14496-12, 10.1).
+The talk begins and ends within a packet, as a rule. The tables name the packets that are needed and no other (`trim`),
+since not every player heeds an edit list's end; the edit list cuts to the sample. An AAC packet decodes right only
+behind its predecessor: one more is named before the first that sounds, and a `roll` group tells players to do the same
+when they seek (14496-12, 10.1).
 """
 
 import struct
@@ -34,13 +35,29 @@ class Chunk:
     time: int
     sizes: Sequence[int]
 
+    @property
+    def end(self) -> int:
+        return self.offset + sum(self.sizes)
 
-def recording_head(codec: Codec, chunks: Sequence[Chunk], end: int, from_sample: int, to_sample: int) -> bytes:
-    """The head for the bytes from the first chunk's offset to `end`, playing [from_sample, to_sample) of the timeline.
+
+def trim(codec: Codec, chunks: Iterable[Chunk], from_sample: int, to_sample: int) -> list[Chunk]:
+    """The packets that sound in [from_sample, to_sample) of the timeline, and the one before them if it is there."""
+    kept = []
+    for chunk in chunks:
+        first = max(0, (from_sample - chunk.time) // codec.packet_samples - 1)
+        after = max(0, -((chunk.time - to_sample) // codec.packet_samples))
+        if sizes := chunk.sizes[first:after]:
+            offset = chunk.offset + sum(chunk.sizes[:first])
+            kept.append(Chunk(offset, chunk.time + first * codec.packet_samples, sizes))
+    return kept
+
+
+def recording_head(codec: Codec, chunks: Sequence[Chunk], from_sample: int, to_sample: int) -> bytes:
+    """The head for the log's bytes from the first chunk to the last, playing [from_sample, to_sample) of the timeline.
 
     Where chunks leave a hole in the timeline, the packet before it lasts until the next one.
     """
-    start, zero = chunks[0].offset, chunks[0].time
+    start, end, zero = chunks[0].offset, chunks[-1].end, chunks[0].time
     media_duration = chunks[-1].time + len(chunks[-1].sizes) * codec.packet_samples - zero
     assert zero <= from_sample < to_sample <= zero + media_duration
     ftyp = box(b"ftyp", b"M4A ", bytes(4), b"M4A mp42isomiso2")

@@ -8,14 +8,14 @@ from pymp4.parser import Box
 from rostra.kernel.units import FRAGMENT_SAMPLES
 from rostra.media.boxes import find, walk
 from rostra.media.codec import AAC
-from rostra.media.progressive import Chunk, recording_head
+from rostra.media.progressive import Chunk, recording_head, trim
 
 STBL = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 PACKET = AAC.packet_samples
 
 
 @st.composite
-def logs(draw: st.DrawFn) -> tuple[list[Chunk], int]:
+def logs(draw: st.DrawFn) -> list[Chunk]:
     """Chunks as a log has them: in order, with boxes between them, now and then a fragment missing."""
     offset = draw(st.integers(0, 2**34))
     number = draw(st.integers(0, 2**20))
@@ -25,7 +25,7 @@ def logs(draw: st.DrawFn) -> tuple[list[Chunk], int]:
         chunks.append(Chunk(offset, number * FRAGMENT_SAMPLES, sizes))
         offset += sum(sizes) + draw(st.integers(200, 700))
         number += draw(st.sampled_from([1, 1, 1, 3]))
-    return chunks, chunks[-1].offset + sum(chunks[-1].sizes)
+    return chunks
 
 
 def whole(chunks: list[Chunk]) -> tuple[int, int]:
@@ -58,9 +58,8 @@ def sample_places(head: bytes, offsets: list[int]) -> list[tuple[int, int]]:
 
 
 @given(logs())
-def test_every_sample_points_at_its_packet_in_the_log(log: tuple[list[Chunk], int]) -> None:
-    chunks, end = log
-    head = recording_head(AAC, chunks, end, *whole(chunks))
+def test_every_sample_points_at_its_packet_in_the_log(chunks: list[Chunk]) -> None:
+    head = recording_head(AAC, chunks, *whole(chunks))
     offsets = [row[0] for row in table(head, b"stco", "I")]
     wanted = [
         (chunk.offset + sum(chunk.sizes[:at]) - chunks[0].offset + len(head), size)
@@ -71,9 +70,8 @@ def test_every_sample_points_at_its_packet_in_the_log(log: tuple[list[Chunk], in
 
 
 @given(logs())
-def test_every_packet_begins_at_its_time_also_behind_a_hole(log: tuple[list[Chunk], int]) -> None:
-    chunks, end = log
-    head = recording_head(AAC, chunks, end, *whole(chunks))
+def test_every_packet_begins_at_its_time_also_behind_a_hole(chunks: list[Chunk]) -> None:
+    head = recording_head(AAC, chunks, *whole(chunks))
     durations = [value for count, value in table(head, b"stts", "II") for _ in range(count)]
     starts, at = [], chunks[0].time
     for duration in durations:
@@ -85,18 +83,38 @@ def test_every_packet_begins_at_its_time_also_behind_a_hole(log: tuple[list[Chun
 
 
 @given(logs(), st.data())
-def test_the_edit_list_plays_exactly_what_was_asked_for(log: tuple[list[Chunk], int], data: st.DataObject) -> None:
-    chunks, end = log
+def test_the_edit_list_plays_exactly_what_was_asked_for(chunks: list[Chunk], data: st.DataObject) -> None:
     low, high = whole(chunks)
     start = data.draw(st.integers(low, high - 1))
     stop = data.draw(st.integers(start + 1, high))
-    head = recording_head(AAC, chunks, end, start, stop)
+    head = recording_head(AAC, chunks, start, stop)
     at, _ = find(head, (b"moov", b"trak", b"edts", b"elst"))
     version, count, duration, media_time, rate = struct.unpack_from(">IIQqI", head, at)
     assert (version >> 24, count, rate) == (1, 1, 0x10000)
     assert (duration, media_time) == (stop - start, start - low)
     moov = next(box for box in parse(head) if box.type == b"moov")
     assert moov.children[0].duration == stop - start
+
+
+@given(logs(), st.data())
+def test_no_packet_is_named_that_does_not_sound_but_the_one_before_the_first(
+    chunks: list[Chunk], data: st.DataObject
+) -> None:
+    low, high = whole(chunks)
+    start = data.draw(st.integers(low, high - 1))
+    stop = data.draw(st.integers(start + 1, high))
+    packets = [
+        (chunk.time + at * PACKET, chunk.offset + sum(chunk.sizes[:at]), size)
+        for chunk in chunks
+        for at, size in enumerate(chunk.sizes)
+    ]
+    wanted = [packet for packet in packets if start - 2 * PACKET < packet[0] < stop]
+    kept = [
+        (chunk.time + at * PACKET, chunk.offset + sum(chunk.sizes[:at]), size)
+        for chunk in trim(AAC, chunks, start, stop)
+        for at, size in enumerate(chunk.sizes)
+    ]
+    assert kept == wanted
 
 
 def parse(head: bytes) -> list[Box]:
@@ -109,13 +127,12 @@ def parse(head: bytes) -> list[Box]:
 
 
 @given(logs())
-def test_the_head_is_ftyp_moov_and_an_mdat_that_takes_in_all_of_the_log(log: tuple[list[Chunk], int]) -> None:
-    chunks, end = log
-    head = recording_head(AAC, chunks, end, *whole(chunks))
+def test_the_head_is_ftyp_moov_and_an_mdat_that_takes_in_all_of_the_log(chunks: list[Chunk]) -> None:
+    head = recording_head(AAC, chunks, *whole(chunks))
     mdat = len(head) - 8
     assert [box.type for box in parse(head)] == [b"ftyp", b"moov"]
-    assert struct.unpack_from(">I4s", head, mdat) == (8 + end - chunks[0].offset, b"mdat")
-    kinds = [kind for kind, _, _ in walk(head + bytes(end - chunks[0].offset))]
+    assert struct.unpack_from(">I4s", head, mdat) == (8 + chunks[-1].end - chunks[0].offset, b"mdat")
+    kinds = [kind for kind, _, _ in walk(head + bytes(chunks[-1].end - chunks[0].offset))]
     assert kinds == [b"ftyp", b"moov", b"mdat"]
 
 
@@ -123,7 +140,7 @@ def test_the_head_is_ftyp_moov_and_an_mdat_that_takes_in_all_of_the_log(log: tup
 def test_a_log_of_many_gigabytes_has_wide_offsets_and_a_wide_mdat(gigabytes: int, offsets: bytes, header: int) -> None:
     far = gigabytes * 2**30
     chunks = [Chunk(100, 0, [7] * 30), Chunk(100 + far, FRAGMENT_SAMPLES, [7] * 30)]
-    head = recording_head(AAC, chunks, 100 + far + 210, 0, 2 * FRAGMENT_SAMPLES)
+    head = recording_head(AAC, chunks, 0, 2 * FRAGMENT_SAMPLES)
     rows = table(head, offsets, "Q" if offsets == b"co64" else "I")
     assert [row[0] for row in rows] == [len(head), len(head) + far]
     size = far + 210 + header
@@ -132,7 +149,7 @@ def test_a_log_of_many_gigabytes_has_wide_offsets_and_a_wide_mdat(gigabytes: int
 
 
 def test_players_are_told_to_decode_one_packet_before_where_they_seek() -> None:
-    head = recording_head(AAC, [Chunk(0, 0, [7] * 30)], 210, 0, FRAGMENT_SAMPLES)
+    head = recording_head(AAC, [Chunk(0, 0, [7] * 30)], 0, FRAGMENT_SAMPLES)
     start, _ = find(head, (*STBL, b"sgpd"))
     assert struct.unpack_from(">I4sIIh", head, start) == (1 << 24, b"roll", 2, 1, -1)
     start, _ = find(head, (*STBL, b"sbgp"))

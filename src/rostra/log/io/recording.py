@@ -11,7 +11,7 @@ from rostra.kernel.units import FRAME_SAMPLES, SAMPLE_RATE
 from rostra.log.io.files import Reader
 from rostra.media.codec import AAC, media_time
 from rostra.media.fragment import packet_spans
-from rostra.media.progressive import Chunk, recording_head
+from rostra.media.progressive import Chunk, recording_head, trim
 
 VERSION: Final = 1
 HEAD: Final = "recording.head"
@@ -56,13 +56,15 @@ def _write(reader: Reader, folder: Path, start_frame: int | None, end_frame: int
     if not on_air:
         return None
     heard = reader.records[on_air[0] : on_air[-1] + 1]
-    chunks = _lead(reader, on_air[0]) + [_chunk(reader, record) for record in heard]
-    from_sample, to_sample = _trim(heard, start_frame, end_frame)
-    head = recording_head(AAC, chunks, heard[-1].end, from_sample, to_sample)
+    from_sample, to_sample = _span(heard, start_frame, end_frame)
+    # One fragment more in front: the first packet that sounds wants its predecessor.
+    around = reader.records[max(0, on_air[0] - 1) : on_air[-1] + 1]
+    chunks = trim(AAC, (_chunk(reader, record) for record in around), from_sample, to_sample)
+    head = recording_head(AAC, chunks, from_sample, to_sample)
     recording = Recording(
         head_bytes=len(head),
         start=chunks[0].offset,
-        end=heard[-1].end,
+        end=chunks[-1].end,
         duration_s=(to_sample - from_sample) / SAMPLE_RATE,
         first=heard[0].number,
         last=heard[-1].number,
@@ -72,7 +74,7 @@ def _write(reader: Reader, folder: Path, start_frame: int | None, end_frame: int
     return recording
 
 
-def _trim(heard: list[Record], start_frame: int | None, end_frame: int | None) -> tuple[int, int]:
+def _span(heard: list[Record], start_frame: int | None, end_frame: int | None) -> tuple[int, int]:
     """The samples to play, within the fragments there are."""
     low, high = media_time(heard[0].number), media_time(heard[-1].number + 1)
     start = low if start_frame is None else max(low, start_frame * FRAME_SAMPLES)
@@ -83,12 +85,3 @@ def _trim(heard: list[Record], start_frame: int | None, end_frame: int | None) -
 def _chunk(reader: Reader, record: Record) -> Chunk:
     offset, sizes = packet_spans(reader.read(record))
     return Chunk(record.offset + offset, media_time(record.number), sizes)
-
-
-def _lead(reader: Reader, first: int) -> list[Chunk]:
-    """The one packet before fragment `first`, if the log has it: the first that sounds decodes right only behind it."""
-    if first == 0 or reader.records[first - 1].number != reader.records[first].number - 1:
-        return []
-    before = _chunk(reader, reader.records[first - 1])
-    *others, size = before.sizes
-    return [Chunk(before.offset + sum(others), before.time + len(others) * AAC.packet_samples, [size])]
