@@ -84,6 +84,9 @@ class Space:
             found: dict[str, Any] = json.load(answer)
             return found
 
+    def first_on_air_ns(self) -> int:
+        return int(next(entry for entry in self.journal() if entry["state"] == "on_air")["since_ns"])
+
     def journal(self) -> list[dict[str, Any]]:
         path = self.folder / "journal.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -35,7 +35,7 @@ from rostra.ops.config import load
 from rostra.studio.io.desk import Desk
 
 VOICES: Final = (("Voice A", "ada.ogg"), ("Voice B", "ben.ogg"))
-DOORS_S: Final = 12.0
+DOORS_S: Final = 20.0
 """Hold music before the talk: enough to hear it, and for two browsers' worth of WebRTC to connect on a slow machine."""
 TALK_S: Final = 60.0
 AFTER_S: Final = 8.0
