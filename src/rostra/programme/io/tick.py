@@ -11,7 +11,8 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -29,8 +30,8 @@ from rostra.kernel.shared.index import Flag
 from rostra.kernel.shared.ring import SIZE, Frame, Ring
 from rostra.kernel.units import FRAGMENT_FRAMES, FRAGMENT_SAMPLES, FRAME_NS, FRAME_SAMPLES, MS_NS, SECOND_NS
 from rostra.log.io import files
-from rostra.log.io.recording import write_recording
-from rostra.media.codec import CODECS
+from rostra.log.io.recording import HEAD, write_recording
+from rostra.media.codec import AAC, CODECS
 from rostra.media.fragment import init_segment
 from rostra.media.loudness import Meter
 from rostra.programme import hold
@@ -38,14 +39,14 @@ from rostra.programme.dynamics import Limiter
 from rostra.programme.io.journal import Pen
 from rostra.programme.io.libav import Encoder
 from rostra.programme.renditions import ENCODINGS, WARM_SAMPLES
-from rostra.programme.transitions import FADE_FRAMES, Desk, Mixed, Presence
+from rostra.programme.transitions import CLOSE_FRAMES, FADE_FRAMES, Desk, Mixed, Presence
 from rostra.programme.writer import Packager
 from rostra.space import lifecycle, notices
 from rostra.space.commands import Request
 from rostra.space.io.folder import Folder, Journal
 from rostra.space.io.sockets import Server
 from rostra.space.lifecycle import Event, Input, Life, State
-from rostra.space.spec import Recording
+from rostra.space.spec import Recording, Spec
 
 LAG: Final = 2
 """Frames between the stage's writing and the programme's reading: the stage may be that late unnoticed."""
@@ -71,6 +72,11 @@ SPIN_NS: Final = 1_500_000
 COLLECT_FRAMES: Final = 3000
 """Garbage is collected once a minute, when there is time; what lives from the start is never looked at again."""
 
+BEATS_MAX: Final = 240
+"""A minute for closing the log and cutting the recording of hours."""
+
+INITS: Final = {codec.name: init_segment(codec) for codec in CODECS}
+
 LATE_MS: Final = (1, 2, 5, 10, 20, 50, 100)
 """Upper bounds of the histogram of ticks' lateness; one more bucket holds the rest."""
 
@@ -91,11 +97,22 @@ def run(folder: Folder, counters: Counters) -> int:
     journal = Journal(folder)
     life = folder.read_life()
     if life is not None and life.state in _CLOSED:
+        _finish_for_predecessor(folder, counters)
         journal.close()
         return 0
     programme = Programme(folder, counters, journal, life)
     _on_sigterm(programme.stop)
     return programme.run()
+
+
+def _finish_for_predecessor(folder: Folder, counters: Counters) -> None:
+    """A programme that was killed in its last second left a log without its recording: close it, and cut that."""
+    floor, spec = folder.programmes / "floor", folder.read_spec()
+    if (floor / AAC.name / files.INDEX).exists() and not (floor / AAC.name / HEAD).exists():
+        with _beating(counters):
+            log = files.Writer.open(floor, grid_anchor(now()), INITS, keep=spec.recording is not Recording.OFF)
+            log.finish()
+            _cut_recording(folder, spec, _heard_before(folder))
 
 
 def _on_sigterm(stop: Callable[[], None]) -> None:
@@ -104,6 +121,26 @@ def _on_sigterm(stop: Callable[[], None]) -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _beating(counters: Counters) -> Iterator[None]:
+    """Keep the heartbeat alive while the process waits for a disk; not for ever, or nobody would see that it hangs."""
+    done = threading.Event()
+
+    def beat() -> None:
+        for _ in range(BEATS_MAX):
+            counters.set(HEARTBEAT, time.monotonic_ns())
+            if done.wait(0.25):
+                return
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 @dataclass(slots=True)
@@ -117,6 +154,19 @@ class _Heard:
         if self.first is None:
             self.first = frame
         self.end = frame + 1
+
+
+def _heard_before(folder: Folder) -> _Heard:
+    """What the journal says of the frames that predecessors put on air."""
+    entries = [json.loads(line) for line in folder.journal.read_bytes().splitlines()]
+    first = next((entry["on_air_frame"] for entry in entries if "on_air_frame" in entry), None)
+    end = next((entry["off_air_frame"] for entry in reversed(entries) if "off_air_frame" in entry), None)
+    return _Heard(first, end)
+
+
+def _cut_recording(folder: Folder, spec: Spec, heard: _Heard) -> None:
+    if spec.recording is not Recording.OFF:
+        write_recording(folder.programmes / "floor", heard.first, heard.end)
 
 
 class Programme:
@@ -137,10 +187,11 @@ class Programme:
         self._speaking: dict[str, str] = {"seat": "", "name": ""}
         self._late = [0] * (len(LATE_MS) + 1)
         self._late_ns_max = 0
+        self._caught_up = False
         started = now()
         self._life = life or self._begin(started)
         self._open_log(started)
-        self._heard = _Heard(self._journaled("on_air_frame", max=False), self._journaled("off_air_frame", max=True))
+        self._heard = _Heard() if self._log.new else _heard_before(folder)
         self._skew_ns = started.wall_ns - started.mono_ns
 
     def _begin(self, at: Now) -> Life:
@@ -152,23 +203,15 @@ class Programme:
         floor = self._folder.programmes / "floor"
         if self._life.state is State.SCHEDULED and _age_ns(floor, at) > STALE_NS:
             files.set_aside(floor)
-        inits = {codec.name: init_segment(codec) for codec in CODECS}
         planned_s = self._spec.doors_s + self._spec.planned_s
         keep = self._spec.recording is not Recording.OFF
-        self._log = files.Writer.open(floor, grid_anchor(at), inits, planned_s=planned_s, keep=keep)
+        self._log = files.Writer.open(floor, grid_anchor(at), INITS, planned_s=planned_s, keep=keep)
         self._anchor = _local(self._log.anchor, at)
         self._packager = Packager(self._log.due)
         self.frame = self._packager.first_frame
         self._grid = self._anchor.mono_ns // FRAME_NS
         warm = np.take(self._music, np.arange(-WARM_SAMPLES, 0) + self.frame * FRAME_SAMPLES, mode="wrap")
         self._encoders = {encoding.codec.name: Encoder(encoding, warm) for encoding in ENCODINGS}
-
-    def _journaled(self, fact: str, *, max: bool) -> int | None:  # noqa: A002 — says which of several counts
-        if self._log.new:
-            return None
-        entries = map(json.loads, self._folder.journal.read_bytes().splitlines())
-        found = [entry[fact] for entry in entries if fact in entry]
-        return (found[-1] if max else found[0]) if found else None
 
     # The loop.
 
@@ -190,7 +233,8 @@ class Programme:
             gc.enable()
             gc.unfreeze()
             self._folder.programme_sock.unlink(missing_ok=True)
-        return self._finish() if self._over() else self._leave()
+        with _beating(self._counters):
+            return self._finish() if self._over() else self._leave()
 
     def _turn(self, server: Server) -> None:
         wait_ns = self._anchor.mono_ns + self.frame * FRAME_NS - time.monotonic_ns()
@@ -264,10 +308,11 @@ class Programme:
     def _count_tick(self, at: Now, late_ns: int, talk: Frame | None) -> None:
         counters = self._counters
         counters.add("ticks")
-        self._late[sum(late_ns >= bound * MS_NS for bound in LATE_MS)] += 1
-        if late_ns > self._late_ns_max:
-            self._late_ns_max = late_ns
-            counters.set("late_ns_max", late_ns)
+        self._caught_up = self._caught_up or late_ns < FRAME_NS
+        if self._caught_up:
+            self._late[sum(late_ns >= bound * MS_NS for bound in LATE_MS)] += 1
+            self._late_ns_max = max(self._late_ns_max, late_ns)
+            counters.set("late_ns_max", self._late_ns_max)
         if talk is None:
             counters.add("frames_missing")
         if self.frame % FRAGMENT_FRAMES == 0:
@@ -313,7 +358,7 @@ class Programme:
             offset_ns = after.first_on_air_ns - after.starts_at_ns
             return {"on_air_frame": self.frame, "on_air_offset_ms": offset_ns / MS_NS}
         if before.state is State.ON_AIR and after.state is not State.ON_AIR:
-            return {"off_air_frame": self.frame + FADE_FRAMES}
+            return {"off_air_frame": self.frame + (CLOSE_FRAMES if after.state in _CLOSED else FADE_FRAMES)}
         return {}
 
     def _tell(self, talk: Frame | None) -> None:
@@ -388,8 +433,7 @@ class Programme:
                 if (sealed := self._packager.packet(name, packet)) and sealed.number <= last:
                     self._log.append(sealed)
         self._log.finish()
-        if self._spec.recording is not Recording.OFF:
-            write_recording(self._folder.programmes / "floor", self._heard.first, self._heard.end)
+        _cut_recording(self._folder, self._spec, self._heard)
         self._pen.close()
         _diagnostics.info("programme_ends", space=self._folder.space, state=self._life.state, frame=self.frame)
         return 0
