@@ -74,12 +74,12 @@ class Desk:
         patience_s: float = RESTART_PATIENCE_S,
     ) -> None:
         self.bases = Bases(audience_base.rstrip("/"), studio_base.rstrip("/"))
+        self._key = links_key(data)
         self.store: Store = open_store(data)
         self._data = data
         self._shared = shared
         self._clock = clock
         self._patience_s = patience_s
-        self._key = links_key(data)
         self._mend()
 
     def close(self) -> None:
