@@ -107,4 +107,5 @@ class Appender:
     def finish(self) -> None:
         """Give back what was allocated in advance, and sync."""
         self._data.truncate(self.end)
+        self._index.truncate(HEADER_BYTES + self.count * RECORD_BYTES)
         self.sync()

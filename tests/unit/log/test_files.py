@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,11 +131,15 @@ def test_an_epoch_is_never_given_out_twice_even_when_its_file_is_gone(programme:
 def test_space_is_allocated_in_advance_and_given_back_at_the_end(programme: Path, opened: Open) -> None:
     writer = opened(programme, planned_s=600)
     data = programme / "aac" / files.DATA
+    index = programme / "aac" / files.INDEX
     assert data.stat().st_blocks * 512 >= 600 * 64_000 // 8
+    assert index.stat().st_blocks * 512 >= 600 * RECORD_BYTES
+    assert index.stat().st_size == HEADER_BYTES
     fill(writer, range(3))
     assert writer.finish()
     assert data.stat().st_size == 9000
     assert data.stat().st_blocks * 512 < 100_000
+    assert index.stat().st_blocks * 512 <= 4096
 
 
 def test_a_log_that_was_finished_can_be_gone_on_with(programme: Path, opened: Open) -> None:
@@ -289,3 +295,50 @@ def test_a_folder_that_cannot_be_written_is_told_to_the_operator(tmp_path: Path,
     (tmp_path / "programmes").write_bytes(b"a file where a folder should be")
     with pytest.raises(OperatorError, match="cannot be written"):
         opened(tmp_path / "programmes" / "floor")
+
+
+ENDLESS = """
+import itertools, sys
+from pathlib import Path
+from rostra.kernel.clock import Anchor
+from rostra.kernel.shared.index import Flag
+from rostra.log.index import Sealed
+from rostra.log.io.files import Writer
+from rostra.media.codec import CODECS
+from rostra.media.fragment import init_segment
+
+log = Writer.open(Path(sys.argv[1]), Anchor(0, 0), {codec.name: init_segment(codec) for codec in CODECS}, planned_s=600)
+for number in itertools.count(max(log.due.values())):
+    for name in log.due:
+        log.append(Sealed(name, number, Flag.HOLD, 0, bytes([number % 251]) * 3000))
+    while log.depth > 20:
+        pass
+"""
+
+
+def test_a_writer_that_is_killed_takes_nothing_with_it_that_anyone_has_read(programme: Path, opened: Open) -> None:
+    readers = {name: Reader(programme / name) for name in INITS}
+
+    def read_more() -> bool:
+        return bool([reader.poll() for reader in readers.values()][-1])
+
+    for life in range(1, 4):
+        child = subprocess.Popen([sys.executable, "-c", ENDLESS, str(programme)])
+        try:
+            for _ in range(5):
+                wait_for(read_more, 20, "more fragments")
+        finally:
+            child.kill()
+            child.wait(10)
+        writer = opened(programme)
+        assert writer.epoch == 2 * life
+        for name, reader in readers.items():
+            reader.poll()
+            assert [record.number for record in reader.records] == list(range(writer.due[name]))
+            tail = reader.records[-5:]
+            assert [reader.read(record) for record in tail] == [sealed(name, record.number).data for record in tail]
+            for number in range(writer.due[name], max(writer.due.values())):
+                writer.append(sealed(name, number))
+        writer.close()
+    for reader in readers.values():
+        reader.close()

@@ -115,7 +115,7 @@ class Disks(RuleBasedStateMachine):
 
 
 TestDisks = Disks.TestCase
-TestDisks.settings = settings(max_examples=3 * settings.default.max_examples, stateful_step_count=40)
+TestDisks.settings = settings(max_examples=max(150, settings.default.max_examples), stateful_step_count=40)
 
 
 def log(sizes: list[int]) -> tuple[list[Record], bytes]:

@@ -121,10 +121,16 @@ class _Rendition:
         self.appender = Appender(self.index, self.data)
         self._punched = 0
 
-    def allocate(self, size: int) -> None:
-        """Reserve blocks for `size` bytes of fragments, all or none."""
+    def allocate(self, planned_s: int) -> None:
+        """Reserve blocks for `planned_s` seconds, all or none: a disk that fills up later takes nothing from this log.
+
+        The index keeps its length, which says how many records there are.
+        """
+        fragments = planned_s * SECOND_NS // FRAGMENT_NS
+        size = planned_s * BY_NAME[self.folder.name].kbit_s * 125 + fragments * FRAGMENT_OVERHEAD_BYTES
         try:
             _fallocate(self.data.descriptor, 0, 0, size)
+            _fallocate(self.index.descriptor, _KEEP_SIZE, 0, HEADER_BYTES + fragments * RECORD_BYTES)
         except OSError as error:
             if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS):
                 return  # a file system that cannot; the log grows as it is written
@@ -364,8 +370,8 @@ class Writer:
 
     def _allocate(self, planned_s: int) -> None:
         try:
-            for name, rendition in self._renditions.items():
-                rendition.allocate(_planned_bytes(name, planned_s))
+            for rendition in self._renditions.values():
+                rendition.allocate(planned_s)
         except OSError as error:
             self._failed("allocate", error)
 
@@ -407,12 +413,6 @@ def _read_epoch(programme: Path) -> int:
 def _next_epoch(programme: Path, last: list[Record | None]) -> int:
     """Later than any that was given out or used."""
     return 1 + max(_read_epoch(programme), *(record.epoch for record in last if record), 0)
-
-
-def _planned_bytes(rendition: str, planned_s: int) -> int:
-    """What `planned_s` seconds of a rendition take."""
-    fragments = planned_s * SECOND_NS // FRAGMENT_NS
-    return planned_s * BY_NAME[rendition].kbit_s * 125 + fragments * FRAGMENT_OVERHEAD_BYTES
 
 
 def set_aside(programme: Path) -> Path | None:
