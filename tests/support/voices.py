@@ -36,9 +36,10 @@ def trimmed(samples: Samples, floor: float = 0.003) -> Samples:
 
 
 def normalised(samples: Samples, loudness_lufs: float = LOUDNESS_LUFS) -> Samples:
-    """At an integrated loudness; peaks that would clip are held at full scale."""
-    gain = 10 ** ((loudness_lufs - integrated(samples)) / 20)
-    return np.clip(samples * np.float32(gain), -0.98, 0.98).astype(np.float32)
+    """At an integrated loudness; what rises above 0.45 is rounded off below 0.65: codecs overshoot."""
+    loud = samples * np.float32(10 ** ((loudness_lufs - integrated(samples)) / 20))
+    above = np.maximum(np.abs(loud) - 0.45, 0)
+    return (np.sign(loud) * (np.minimum(np.abs(loud), 0.45) + 0.2 * np.tanh(above / 0.2))).astype(np.float32)
 
 
 def chirp(ms: float = MARKER_MS, low_hz: float = 300, high_hz: float = 3400, level: float = 0.5) -> Samples:
@@ -67,6 +68,14 @@ def read_wav(path: Path) -> Samples:
     with wave.open(str(path)) as file:
         assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
         return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32_767
+
+
+def read_any(path: Path) -> Samples:
+    """The samples of a file that FFmpeg can read."""
+    raw = run_program(
+        "ffmpeg", "-v", "error", "-i", str(path), "-f", "f32le", "-ar", "48000", "-ac", "1", "-", data=b""
+    )
+    return np.frombuffer(raw, np.float32)
 
 
 def make_voice(path: Path, text: str, voice: str = "en-us", speed: int = 165, *, marker: bool = True) -> Samples:

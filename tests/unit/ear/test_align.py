@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rostra.ear.align import Samples, align, align_loop, dropouts, slips
-from support.voices import make_voice, run_program
+from support.voices import make_voice, read_any, run_program
 
 RATE = 48_000
 
@@ -99,10 +99,9 @@ def test_a_loop_shorter_than_a_segment() -> None:
 def test_a_voice_is_itself_after_a_codec(tmp_path: Path, codec: str, bit_rate: str) -> None:
     source = make_voice(tmp_path / "voice.wav", "What was said is what was heard, however it was packed.", marker=True)
     packed = tmp_path / ("packed.ogg" if codec == "libopus" else "packed.m4a")
-    quiet = ["-v", "error", "-i"]
-    run_program("ffmpeg", *quiet, str(tmp_path / "voice.wav"), "-c:a", codec, "-b:a", bit_rate, str(packed), data=b"")
-    raw = run_program("ffmpeg", *quiet, str(packed), "-f", "f32le", "-ar", "48000", "-ac", "1", "-", data=b"")
-    heard = np.frombuffer(raw, np.float32)[RATE // 2 :] * np.float32(0.5)
+    wav = ["-v", "error", "-i", str(tmp_path / "voice.wav")]
+    run_program("ffmpeg", *wav, "-c:a", codec, "-b:a", bit_rate, str(packed), data=b"")
+    heard = read_any(packed)[RATE // 2 :] * np.float32(0.5)
     found = align(heard, source)
     assert found.lag == RATE // 2
     assert found.correlation > 0.9
