@@ -27,6 +27,8 @@ from rostra.space.io import sockets
 from rostra.space.io.folder import Folder
 
 T = TypeVar("T")
+LATE_FRAMES = 30
+"""How long after its time a frame is read: these tests ask what is mixed, not when, and share the machine."""
 
 PROGRAM = """
 import sys
@@ -102,7 +104,7 @@ class Stage:
             time.sleep(max(0, at * FRAME_NS - time.monotonic_ns()) / 1e9)
             piece = music[np.arange(at * FRAME_SAMPLES, (at + 1) * FRAME_SAMPLES) % len(music)]
             self._back.write(at, Frame(piece, on_air=on_air))
-            frames.append(self._mix.read(at - 2))
+            frames.append(self._mix.read(at - LATE_FRAMES))
         return frames
 
 

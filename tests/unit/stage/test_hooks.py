@@ -15,12 +15,6 @@ from aiortc.rtp import RtpPacket
 from rostra.stage.io import hooks
 
 
-@pytest.fixture
-def addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """aioice as it is, put back afterwards."""
-    monkeypatch.setattr(aioice.ice, "get_host_addresses", aioice.ice.get_host_addresses)
-
-
 def test_the_libraries_are_those_whose_insides_were_read() -> None:
     assert aiortc.__version__ == "1.16.0"
     assert list(inspect.signature(RTCRtpReceiver._handle_rtp_packet).parameters) == [
@@ -57,12 +51,15 @@ def test_rtp_of_the_negotiated_type_is_taken_and_still_counted() -> None:
     assert (streams[7].packets_received, streams[7].packets_lost) == (3, 2)
 
 
-def test_loopback_is_offered_once_beside_the_other_addresses(addresses: None) -> None:
-    before = aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=False)
+def test_loopback_is_offered_once_beside_the_other_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+        return ["192.0.2.1"] * use_ipv4 + ["2001:db8::1"] * use_ipv6
+
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", found)
     hooks.offer_loopback()
     hooks.offer_loopback()
-    assert aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=False) == [*before, "127.0.0.1"]
-    assert "127.0.0.1" not in aioice.ice.get_host_addresses(use_ipv4=False, use_ipv6=True)
+    assert aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=True) == ["192.0.2.1", "2001:db8::1", "127.0.0.1"]
+    assert aioice.ice.get_host_addresses(use_ipv4=False, use_ipv6=True) == ["2001:db8::1"]
 
 
 def test_every_datagram_and_every_check_is_noticed() -> None:

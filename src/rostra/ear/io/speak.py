@@ -78,30 +78,41 @@ def read_link(link: str) -> tuple[str, str]:
     return f"{address.rstrip('/')}/whip/{space}", token
 
 
-def read_audio(file: Path) -> Samples:
-    """The audio of `file` as mono samples at 48 kHz. Raises PeerError `file.unreadable`."""
-    resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+def read_audio(file: Path) -> Iterator[Samples]:
+    """The audio of `file` in mono frames of 960 samples at 48 kHz, the last one padded.
+
+    Raises PeerError `file.unreadable`, at the latest when the damaged place is reached.
+    """
+    resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE, frame_size=FRAME_SAMPLES)
     try:
         with av.open(str(file)) as container:
-            decoded: Iterator[AudioFrame] = container.decode(audio=0)
-            pieces = [piece.to_ndarray() for frame in decoded for piece in resampler.resample(frame)]
-            pieces += [piece.to_ndarray() for piece in resampler.resample(None)]
+            for frame in container.decode(audio=0):
+                for piece in resampler.resample(frame):
+                    yield _frame(piece)
+            for piece in resampler.resample(None):
+                yield _frame(piece)
     except (OSError, av.FFmpegError, IndexError) as error:
         raise PeerError("file.unreadable", f"{file} cannot be played: {error}.", "Name an audio file.") from None
-    samples: Samples = np.concatenate([piece.reshape(-1) for piece in pieces] or [np.zeros(0, np.int16)])
-    if not len(samples):
-        raise PeerError("file.unreadable", f"{file} has no audio.", "Name an audio file.")
-    return np.pad(samples, (0, -len(samples) % FRAME_SAMPLES)).astype(np.int16)
+
+
+def _frame(piece: AudioFrame) -> Samples:
+    samples = piece.to_ndarray().reshape(-1).astype(np.int16)
+    return np.pad(samples, (0, -len(samples) % FRAME_SAMPLES))
 
 
 class _Voice:
-    """Where in the file we are, on a clock of its own: it does not stop when a connection does."""
+    """Where in the file we are, on a clock of its own: a lost connection does not lose what would have been said."""
 
-    def __init__(self, samples: Samples, *, loop: bool, on_frame: FrameListener | None = None) -> None:
-        self._frames = samples.reshape(-1, FRAME_SAMPLES)
+    def __init__(self, file: Path, *, loop: bool, on_frame: FrameListener | None = None) -> None:
+        self._file = file
         self._loop = loop
         self._on_frame = on_frame
+        self._frames = read_audio(file)
+        self._next = next(self._frames, None)
+        if self._next is None:
+            raise PeerError("file.unreadable", f"{file} has no audio.", "Name an audio file.")
         self.sent = 0
+        self.error: PeerError | None = None
         self._began_ns: int | None = None
         self.ended = asyncio.Event()
 
@@ -109,19 +120,34 @@ class _Voice:
         """The number and the samples of the next frame, when it is due."""
         now_ns = time.monotonic_ns()
         if self._began_ns is None:
-            self._began_ns = now_ns - self.sent * FRAME_NS
+            self._began_ns = now_ns
         due_ns = self._began_ns + self.sent * FRAME_NS
         if due_ns < now_ns - SECOND_NS // 5:  # back from a lost connection, or a stalled machine: do not rush
             self._began_ns += now_ns - due_ns
         await asyncio.sleep(max(0, due_ns - now_ns) / SECOND_NS)
-        number = self.sent
-        if number >= len(self._frames) and not self._loop:
+        frame = self._next
+        if frame is None:
             self.ended.set()
             await asyncio.Event().wait()
+        assert frame is not None
+        self._next = self._read()
+        number = self.sent
         self.sent += 1
         if self._on_frame is not None:
             self._on_frame(number, time.time_ns())
-        return number, self._frames[number % len(self._frames)]
+        return number, frame
+
+    def _read(self) -> Samples | None:
+        """The next frame, None at the end; a damaged place is the end, too, and `error` says so."""
+        try:
+            frame = next(self._frames, None)
+            if frame is None and self._loop:
+                self._frames = read_audio(self._file)
+                frame = next(self._frames, None)
+        except PeerError as error:
+            self.error = error
+            return None
+        return frame
 
 
 class _Track(MediaStreamTrack):
@@ -163,12 +189,12 @@ async def publish(
         Unavailable: `whip.away` when no connection could be made within 30 s.
     """
     _reach_loopback()
-    speaker = _Speaker(
-        whip_url, token, seat, name, _Voice(read_audio(file), loop=loop, on_frame=on_frame), on_event or _ignore
-    )
+    speaker = _Speaker(whip_url, token, seat, name, _Voice(file, loop=loop, on_frame=on_frame), on_event or _ignore)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(speaker.run(), for_s)
-    return speaker.report
+    report = speaker.report
+    speaker.tell("ended", {"sent_s": report.sent_s})
+    return report
 
 
 def speak(
@@ -191,7 +217,7 @@ class _Speaker:
         self._url = f"{url}?{urllib.parse.urlencode({'seat': seat, 'name': name})}"
         self._token = token
         self._voice = voice
-        self._tell = tell
+        self.tell = tell
         self._began_ns = time.monotonic_ns()
         self._report = Report()
 
@@ -210,9 +236,10 @@ class _Speaker:
                 if not self._report.connections and time.monotonic_ns() - self._began_ns > GIVE_UP_S * SECOND_NS:
                     raise
                 failures = 0 if self._report.connections > before else failures + 1
-                self._tell("retry", {"reason": error.sentence})
+                self.tell("retry", {"reason": error.sentence})
                 await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
-        self._tell("ended", {"sent_s": self.report.sent_s})
+        if self._voice.error is not None:
+            raise self._voice.error
 
     async def _connect(self) -> None:
         """One connection, until the file ends. Raises Unavailable when it cannot be made, or is lost."""
@@ -250,7 +277,7 @@ class _Speaker:
             try:
                 await asyncio.wait_for(heard[0].recv(), patience)
             except Exception:  # aiortc ends a track by raising
-                self._tell("lost", {})
+                self.tell("lost", {})
                 raise Unavailable("whip.lost", "The connection to the stage was lost.") from None
             if patience == CONNECT_S:
                 patience = HEAR_S
@@ -260,7 +287,7 @@ class _Speaker:
         first = self._report.connected_ms
         ms = (time.monotonic_ns() - self._began_ns) / 1e6 if first is None else first
         self._report = replace(self._report, connected_ms=ms, connections=self._report.connections + 1)
-        self._tell("connected", {"connected_ms": ms, "connections": self._report.connections})
+        self.tell("connected", {"connected_ms": ms, "connections": self._report.connections})
 
 
 def _ignore(_event: str, _facts: dict[str, object]) -> None:

@@ -48,6 +48,9 @@ SEAT_CHARS_MAX: Final = 16
 MISSED_MAX: Final = 10
 """Ticks that are made up for after a pause; older ones nobody waits for any more."""
 
+YIELD_NS: Final = 1_000_000
+"""What the connections get between two ticks even when the stage is behind: the next tick wants what they bring."""
+
 MEMORY_FRAMES: Final = 150
 """How long the last word of a programme that fell silent (restarting) is believed: 3 s."""
 
@@ -120,7 +123,7 @@ class Stage:
         verb = self._verbs.get(request.verb)
         if verb is None:
             raise PeerError("command.unknown", f"The stage has no command “{request.verb}”.")
-        if not all(isinstance(value, str) for value in request.args.values()):
+        if not (isinstance(request.deadline_ms, int) and all(isinstance(v, str) for v in request.args.values())):
             raise PeerError("command.malformed", f"The arguments of “{request.verb}” are texts.")
         try:
             called = verb(**request.args)
@@ -289,7 +292,7 @@ class Stage:
         """Mix a frame every 20 ms, for ever."""
         number = time.monotonic_ns() // FRAME_NS + 1
         while True:
-            await asyncio.sleep(max(0, number * FRAME_NS - time.monotonic_ns()) / SECOND_NS)
+            await asyncio.sleep(max(YIELD_NS, number * FRAME_NS - time.monotonic_ns()) / SECOND_NS)
             now_ns = time.monotonic_ns()
             late_ns = now_ns - number * FRAME_NS
             if late_ns > MISSED_MAX * FRAME_NS:
