@@ -100,7 +100,7 @@ def delays(source: Samples, starts: list[int], microphone: Microphone, take: Tak
     """Milliseconds from microphone to ear of every chirp that was heard."""
     heard = take.samples
     whole = align(heard, source)
-    length, slack = len(chirp()), SAMPLE_RATE // 20
+    length, slack = len(chirp()), SAMPLE_RATE // 4  # chirps are further apart than that, so none is taken for another
     found = []
     for start in starts:
         at = start - whole.lag
