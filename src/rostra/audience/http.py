@@ -112,9 +112,12 @@ class Parser:
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name, value))
 
+    def on_headers_complete(self) -> None:
+        """A body is refused when it is announced, so a request is all there is with its head."""
+        self._ready.append(self._whole())
+
     def on_message_complete(self) -> None:
         self._unfinished = 0
-        self._ready.append(self._whole())
 
     def _whole(self) -> Request | Refused:
         if len(self._ready) >= PIPELINED_MAX:

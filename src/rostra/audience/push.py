@@ -72,7 +72,8 @@ class Members:
         if hole < self.todo:
             self.todo -= 1
             hole = self._move(self.todo, hole)
-        self._move(len(self.fds) - 1, hole)
+        if hole != len(self.fds) - 1:
+            self._move(len(self.fds) - 1, hole)
         self.fds.pop()
         self._places[fd] = -1
 

@@ -234,6 +234,8 @@ class Crowd:
             audience.lost = False
             for cohort in audience.cohorts.values():
                 cohort.tape.say_before("programme_back")
+        if (missed := len(records) - self._settings.burst_fragments_max) > 0:
+            self._counters.add("skipped", missed)  # this worker was stopped, or starved
         for record in records[-self._settings.burst_fragments_max :]:
             data = reader.read(record)
             if len(data) == record.size:

@@ -274,7 +274,7 @@ class Worker:
                 self._answer_on(talk)
             elif mask & GONE:
                 self._hang_up(talk)
-            if not self._crowd.has(talk.fd) and talk.fd >= 0:
+            if talk.fd >= 0 and not self._crowd.has(talk.fd):
                 self._watch(talk)
         except OSError:
             self._hang_up(talk)

@@ -110,10 +110,10 @@ class Source:
     # the public state
 
     def state_json(self) -> bytes:
-        """What anybody may know: the keeper's words, or while it is away our own."""
+        """What anybody may know: the keeper's words; our own while it is away, or has yet to hear of a transition."""
         moment = now()
         stamp = _stamp(self.folder.state_json)
-        if self._fresh(stamp[0], moment.wall_ns):
+        if self._fresh(stamp[0], moment.wall_ns) and stamp >= self._stamps.get(self.folder.journal, (0, 0)):
             if stamp != self._state_at:
                 self._state, self._state_at = self.folder.state_json.read_bytes(), stamp
             return self._state
@@ -122,6 +122,7 @@ class Source:
         last = [reader.last for reader in self.readers.values()]
         numbers = [record.number for record in last if record is not None]
         facts = state.Facts(
+            listeners=self.listeners,
             fragment=max(numbers, default=None),
             sounding=bool(numbers),
             on_air_offset_ms=self._on_air_offset_ms(),

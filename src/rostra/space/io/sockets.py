@@ -96,6 +96,13 @@ class Server:
             self._selector.unregister(connection)
             connection.close()
 
+    def close(self) -> None:
+        """Hang up on everybody and listen no more."""
+        for key in list(self._selector.get_map().values()):
+            assert isinstance(key.fileobj, socket.socket)
+            key.fileobj.close()
+        self._selector.close()
+
 
 def answer(message: dict[str, Any], handle: Callable[[Request], dict[str, Any]]) -> bytes:
     """The reply to one decoded message."""
