@@ -21,11 +21,6 @@ from rostra.studio.api import SpaceChange, etag
 from rostra.studio.io.desk import Created, Desk
 
 
-@pytest.fixture
-def created(desk: Desk, clock: Any) -> Created:
-    return desk.create("A talk", clock.after(3600))
-
-
 def code_of(call: Callable[[], object]) -> str:
     with pytest.raises((PeerError, Unavailable)) as caught:
         call()

@@ -429,6 +429,7 @@ async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
 async def _on_http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code, detail = {
+        400: ("request.malformed", "The request cannot be read."),
         404: ("http.not_found", "There is nothing here."),
         405: ("http.method", "This cannot be done here."),
     }.get(error.status_code, ("http.refused", "The request cannot be answered."))
