@@ -8,7 +8,7 @@ import { Levels } from './levels.js';
 import { describe, handle, playback } from './media_session.js';
 import { Player, playable } from './player.js';
 import { poll_s } from './pace.js';
-import { Replay } from './replay.js';
+import { Replay, STEP_S } from './replay.js';
 import { Ring } from './ring.js';
 import { detail, headline, spoken } from '/static/shared/status.js';
 
@@ -216,7 +216,7 @@ function renderAbout() {
 }
 
 function renderWhen() {
-  const dated = !['cancelled', 'postponed'].includes(space.state) && space.starts_at;
+  const dated = ['scheduled', 'doors_open', 'ended', 'replay'].includes(space.state) && space.starts_at;
   show(ui.when, Boolean(dated));
   if (!dated) return;
   ui.whenTime.dateTime = space.starts_at;
@@ -263,6 +263,7 @@ function renderReplay() {
   ui.place.max = String(Math.max(1, Math.floor(length_s)));
   if (document.activeElement !== ui.place || !ui.place.matches(':active')) ui.place.value = String(replay.place_s);
   ui.place.setAttribute('aria-valuetext', t('replay.at', { now: duration(replay.place_s), end: duration(length_s) }));
+  for (const figure of document.querySelectorAll('.step .figures')) put(figure, t('number', { number: STEP_S }));
   put(ui.placeNow, duration(replay.place_s));
   put(ui.placeEnd, duration(length_s));
 }

@@ -18,7 +18,8 @@ export class Connection {
   }
 
   async run() {
-    const hurry = () => this.#wake();
+    // Another network: what was held on the old one is dead, though nothing says so.
+    const hurry = () => (this.#reading ? this.#abort.abort() : this.#wake());
     addEventListener('online', hurry);
     while (!this.stopped && (await this.#once())) {
       this.#attempt += 1;
@@ -34,6 +35,7 @@ export class Connection {
   }
 
   #wait_s = 0;
+  #reading = false;
 
   async #pause() {
     const wait_s = Math.max(this.#wait_s, backoff_s(this.#attempt, Math.random()));
@@ -53,6 +55,7 @@ export class Connection {
     try {
       const answer = await fetch(this.#hooks.url(), { cache: 'no-store', signal: this.#abort.signal });
       if (!answer.ok) return await this.#refused(answer);
+      this.#reading = true;
       await this.#read(answer.body.getReader());
       // A clean end may mean that the Space has ended, or only that this worker makes way for another.
       return this.stopped ? false : await this.#hooks.over();
@@ -60,6 +63,8 @@ export class Connection {
       if (this.stopped) return false;
       this.#hooks.broken();
       return true;
+    } finally {
+      this.#reading = false;
     }
   }
 

@@ -9,12 +9,17 @@
 // the player run dry, fall back, and catch up again, for ever.
 
 export const FRAGMENT_S = 0.64;
+/** What to wait with the first sound: the fragment that greets a listener may have ended a moment ago, or 0.64 s ago. */
+export const START_S = 0.1;
 const MARGIN_S = 0.15; // scheduling and a little jitter of the network, on top of the worst need seen
 const REMEMBER_S = 20; // a single hiccup is forgotten after this …
 const REMEMBER_CADENCES = 5; // … a slow cadence only after it has stopped for several of its own lengths
 const BEGIN_S = 0.5; // a join is up to one fragment behind; that is no reason to bend the sound
 const DONE_S = 0.05;
+const THIN_S = 0.05; // this much below the target, slow down a little before the buffer runs dry
 const FAR_S = 8; // beyond this, catching up by rate would take minutes
+const STILL_S = 0.3; // a position that stands this long is not between two frames …
+const EDGE_S = 0.3; // … and this close to the end of what is buffered, it waits for something that will not come
 const HOLE_S = 0.01; // rounding between tfdt and what the browser reports as buffered
 
 export class Pace {
@@ -22,6 +27,7 @@ export class Pace {
   #end_s = null;
   #announced_s = 0;
   #catching = false;
+  #filling = false;
 
   /** A fragment came at `now_s`; the media then reached `end_s`. The first after a (re)connection says nothing. */
   arrived(now_s, end_s, first = false) {
@@ -70,11 +76,11 @@ export class Pace {
   }
 
   /**
-   * What to do now. `position_s` is the media time that sounds, `ranges` what is buffered, as [start, end] pairs.
-   * Returns {seek_s: where to jump, or null; rate: how fast to play; hole: whether the jump is over missing sound}.
+   * What to do now. `position_s` is the media time that sounds, `ranges` what is buffered, as [start, end] pairs, and
+   * `still_s` for how long the position has not moved. Returns {seek_s: where to jump, or null; rate: how fast to play; hole: whether the jump is over missing sound}.
    */
-  decide(now_s, position_s, ranges) {
-    const jump = overHole(position_s, ranges);
+  decide(now_s, position_s, ranges, still_s = 0) {
+    const jump = overHole(position_s, ranges, still_s > STILL_S ? EDGE_S : HOLE_S);
     if (jump !== null) return { seek_s: jump, rate: 1, hole: true };
     const target_s = this.target_s(now_s);
     if (target_s === null || !ranges.length) return { seek_s: null, rate: 1, hole: false };
@@ -90,16 +96,21 @@ export class Pace {
   #rate(excess_s) {
     if (excess_s > BEGIN_S) this.#catching = true;
     if (excess_s < DONE_S) this.#catching = false;
+    if (excess_s < -THIN_S) this.#filling = true;
+    if (excess_s > 0) this.#filling = false;
     if (this.#catching) return excess_s > 2 ? 1.08 : excess_s > 1 ? 1.05 : 1.03;
-    return 1;
+    return this.#filling ? 0.97 : 1;
   }
 }
 
-/** Where the sound goes on when the position stands before a hole (or before everything), else null. */
-function overHole(position_s, ranges) {
+/**
+ * Where the sound goes on when the position stands before a hole (or before everything), else null. Players stop some
+ * way before the end of what is buffered: `edge_s` from an end counts as being there.
+ */
+function overHole(position_s, ranges, edge_s) {
   for (const [start_s, end_s] of ranges) {
     if (position_s < start_s - HOLE_S) return start_s + HOLE_S / 2;
-    if (position_s < end_s - HOLE_S * 3) return null; // there is something to play
+    if (position_s < end_s - edge_s) return null; // there is something to play
   }
   return null;
 }
@@ -110,9 +121,12 @@ export function backoff_s(attempt, chance) {
   return 0.2 + (most - 0.2) * chance;
 }
 
-/** Silence on the connection after which it is taken for dead: well above the cadence that was observed. */
+/**
+ * Silence on the connection after which it is taken for dead. Long: when an edge is so busy that a flush takes seconds,
+ * a whole audience that comes back at once is the last thing it needs.
+ */
 export function patience_s(target_s, programme_lost) {
-  return Math.max(programme_lost ? 30 : 4, 2.5 * (target_s ?? 0));
+  return Math.max(programme_lost ? 40 : 20, 2.5 * (target_s ?? 0));
 }
 
 /** Seconds until a page that holds no push request asks for the state again. */

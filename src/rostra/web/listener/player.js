@@ -4,7 +4,7 @@
 
 import { Connection } from './connection.js';
 import { Gatherer } from './mp4.js';
-import { FRAGMENT_S, Pace, patience_s } from './pace.js';
+import { FRAGMENT_S, Pace, START_S, patience_s } from './pace.js';
 
 const KEEP_S = 30; // sound behind the position that stays in memory
 const TICK_MS = 200;
@@ -41,7 +41,9 @@ export class Player extends EventTarget {
   #end_s = null; // media time up to which fragments came
   #wall_ms = null; // server's wall clock at media time 0
   #skew_ms = Infinity; // this machine's clock minus the server's, at most
+  #starting = false; // the first sound is there
   #begun = false; // the position stands in what is buffered
+  #moved = { to_s: 0, at_s: 0 }; // when the position last changed
   #clicked_ms = 0;
   #lost = false; // the worker said that the programme is away
   #timer = 0;
@@ -133,7 +135,7 @@ export class Player extends EventTarget {
     this.#queue = [];
     this.#pending = [];
     this.#end_s = this.#wall_ms = null;
-    this.#begun = false;
+    this.#starting = this.#begun = false;
     this.#pace = new Pace();
   }
 
@@ -166,13 +168,21 @@ export class Player extends EventTarget {
 
   #appended() {
     const [range] = this.#buffered();
-    if (!this.#begun && range) {
-      this.#audio.currentTime = range[0]; // joining in the middle: nothing plays from 0
-      this.#begun = true;
-    }
+    if (!this.#starting && range) this.#begin(range[0]);
     if (this.#queue.length) this.#pump();
     else if (range && this.#audio.currentTime - range[0] > 2 * KEEP_S) this.#forget(KEEP_S);
     this.#tick();
+  }
+
+  /** Joining in the middle: nothing plays before the position stands in what is buffered. */
+  #begin(start_s) {
+    const source = this.#source;
+    this.#starting = true;
+    setTimeout(() => {
+      if (this.#source !== source) return;
+      this.#audio.currentTime = start_s;
+      this.#begun = true;
+    }, START_S * 1000);
   }
 
   #forget(keep_s) {
@@ -279,7 +289,10 @@ export class Player extends EventTarget {
   #tick() {
     this.#hear();
     if (!this.#begun || this.#audio.seeking) return;
-    const { seek_s, rate } = this.#pace.decide(monotonic_s(), this.#audio.currentTime, this.#buffered());
+    const now_s = monotonic_s();
+    const position_s = this.#audio.currentTime;
+    if (position_s !== this.#moved.to_s) this.#moved = { to_s: position_s, at_s: now_s };
+    const { seek_s, rate } = this.#pace.decide(now_s, position_s, this.#buffered(), now_s - this.#moved.at_s);
     if (seek_s !== null) this.#audio.currentTime = seek_s;
     if (this.#audio.playbackRate !== rate) this.#audio.playbackRate = rate;
     if (this.#counts.first_audio_ms === null && this.state === 'playing') this.#sounding();

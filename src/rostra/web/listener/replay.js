@@ -1,6 +1,6 @@
 // The recording, at the same address: an ordinary file with ranges, our own controls, and the system's.
 
-const STEP_S = 15;
+export const STEP_S = 15;
 
 export class Replay extends EventTarget {
   #audio;

@@ -3,7 +3,7 @@
 
 const MARKS = 60;
 const RIPPLE_S = 0.045; // from one mark to the next: top to bottom takes 1.3 s
-const FRAME_MS = 33; // calm, and half the battery
+const FRAME_MS = 50; // calm, and a third of the battery
 const STILL_FRAME_MS = 500;
 
 const still = matchMedia('(prefers-reduced-motion: reduce)');
@@ -13,7 +13,7 @@ export class Ring {
   #canvas;
   #draw;
   #colours = {};
-  #drawn_ms = 0;
+  #painted = '';
   #smooth = 0;
   /** () → {mode: 'rest'}, {mode: 'seconds', left_ms}, {mode: 'sound', level(ago_s)}, {mode: 'place', share} */
   #look;
@@ -26,7 +26,7 @@ export class Ring {
     dark.addEventListener('change', () => this.#readColours());
     new ResizeObserver(() => this.#fit()).observe(canvas);
     this.#fit();
-    requestAnimationFrame((at) => this.#frame(at));
+    this.#frame();
   }
 
   #readColours() {
@@ -37,29 +37,34 @@ export class Ring {
   #fit() {
     const side = Math.round(this.#canvas.clientWidth * devicePixelRatio);
     if (side && this.#canvas.width !== side) this.#canvas.width = this.#canvas.height = side;
-    this.#drawn_ms = 0;
+    this.#painted = '';
   }
 
-  #frame(at_ms) {
-    if (at_ms - this.#drawn_ms >= (still.matches ? STILL_FRAME_MS : FRAME_MS)) {
-      this.#drawn_ms = at_ms;
-      this.#paint(this.#look());
-    }
-    requestAnimationFrame((at) => this.#frame(at));
+  /** Animation frames stop while nobody looks; the timer between them spares the phone the ones it does not need. */
+  #frame() {
+    this.#paint(this.#look());
+    setTimeout(() => requestAnimationFrame(() => this.#frame()), still.matches ? STILL_FRAME_MS : FRAME_MS);
   }
 
   #paint(look) {
+    const marks = Array.from({ length: MARKS }, this.#marker(look));
+    const picture = marks.map(({ on, reach }) => `${on}${reach.toFixed(2)}`).join() + this.#colours.on;
+    if (picture === this.#painted) return; // most of the time, before the start and in the recording
+    this.#painted = picture;
     const { width } = this.#canvas;
     const draw = this.#draw;
     draw.clearRect(0, 0, width, width);
     draw.lineCap = 'round';
     draw.lineWidth = width * 0.0085;
-    const loud = look.mode === 'sound' ? this.#slow(look.level(0)) : 0;
-    for (let mark = 0; mark < MARKS; mark += 1) {
-      const { on, reach } = this.#mark(look, mark, loud);
+    marks.forEach(({ on, reach }, mark) => {
       draw.strokeStyle = on ? this.#colours.on : this.#colours.off;
       this.#stroke(draw, width / 2, mark, reach);
-    }
+    });
+  }
+
+  #marker(look) {
+    const loud = look.mode === 'sound' ? this.#slow(look.level(0)) : 0;
+    return (_, mark) => this.#mark(look, mark, loud);
   }
 
   /** Whether a mark is lit, and how far it reaches, from 0 to 1. */

@@ -65,8 +65,6 @@ function newRow(space, link) {
     h('a', { href: address(space.id, link) }),
     h('time', { class: 'soft', dateTime: space.starts_at, title: clock(space.starts_at) }));
   row.dataset.space = space.id;
-  // The fragment alone would not load a page that is loaded: go there in full.
-  row.querySelector('a').addEventListener('click', () => setTimeout(() => location.reload(), 0), { once: true });
   return row;
 }
 
@@ -107,7 +105,6 @@ function form(api, link) {
     if (!made) return;
     for (const [role, url] of Object.entries(made.links ?? {})) keep(made.id, `first-${role}`, { role, url });
     location.assign(address(made.id, link));
-    location.reload();
   });
   relabel(element);
   return element;

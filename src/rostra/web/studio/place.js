@@ -7,7 +7,7 @@ import { button, choice, field } from './fields.js';
 import { Line } from './line.js';
 import { listenTo, meter } from './meter.js';
 import { Microphone } from './microphone.js';
-import { complain, tell } from './notice.js';
+import { clear, complain, tell } from './notice.js';
 
 const OVER = new Set(['ended', 'replay', 'cancelled']);
 const HEARD_DB = -45; // a voice at arm's length is well above, a quiet room below
@@ -20,7 +20,7 @@ const REFUSED = {
   OverconstrainedError: 'microphone.gone',
 };
 
-export function place(api, id, me, back, changeSeat) {
+export function place(api, id, me, may, back, changeSeat) {
   const microphone = new Microphone();
   const line = new Line(api, id, back);
   const view = build(me);
@@ -89,7 +89,9 @@ export function place(api, id, me, back, changeSeat) {
   view.volume.addEventListener('input', () => (back.volume = Number(view.volume.value)));
   line.addEventListener('state', draw);
   line.addEventListener('refused', ({ detail }) => complain(detail));
-  line.addEventListener('delayed', ({ detail }) => complain(detail));
+  // On the way in, why it takes long; later the line says by itself that it comes back.
+  line.addEventListener('delayed', ({ detail }) => !seen && complain(detail));
+  view.arm.addEventListener('click', () => seat && changeSeat(seat.id, { armed: !seat.armed }));
 
   function close() {
     line.close();
@@ -150,6 +152,7 @@ export function place(api, id, me, back, changeSeat) {
     }
     if (own?.connected) {
       unfed_since = null;
+      if (!seen) clear();
       seen = true;
       return;
     }
@@ -191,6 +194,8 @@ export function place(api, id, me, back, changeSeat) {
     say(view.mute.lastChild, muted() ? 'place.unmute' : 'place.mute');
     swapIcon(view.mute, muted() ? 'muted' : 'microphone');
     view.mute.setAttribute('aria-pressed', String(muted()));
+    show(view.arm, Boolean(seat) && line.state === 'connected' && (may.moderate || seat.armed));
+    say(view.arm, seat?.armed ? 'place.disarm' : 'place.arm');
     say(view.status, statusOf(line.state, seat, space));
   }
 
@@ -243,13 +248,14 @@ function build(me) {
   const status = h('p', { class: 'place-status' });
   const mute = h('button', { type: 'button', class: 'large' }, icon('microphone'), h('span', {}));
   mute.dataset.act = 'mute-self';
+  const arm = button('place.arm', 'arm-self', () => {});
   const leave = button('place.leave', 'leave', () => {}, { class: 'quiet' });
   const volume = h('input', { type: 'range', min: '0', max: '1', step: '0.05', value: '1' });
   const hereTuning = h('div', {});
-  const here = h('div', { class: 'form', hidden: true }, status, hereMeter, h('div', { class: 'acts' }, mute, leave),
+  const here = h('div', { class: 'form', hidden: true }, status, hereMeter, h('div', { class: 'acts' }, mute, arm, leave),
     h('details', {}, h('summary', { t: 'place.sound' }), field('place.volume', volume), hereTuning));
   const element = h('section', { class: 'panel place', id: 'place' }, h('h2', { t: 'place.title' }), form, here);
-  return { element, form, here, name, agreed, consent, consentText, open, join, device, plain, heard, tuning, insecure, formTuning, hereTuning, formMeter, hereMeter, meterLine, status, mute, leave, volume, level, space: null };
+  return { element, form, here, name, agreed, consent, consentText, open, join, device, plain, heard, tuning, insecure, formTuning, hereTuning, formMeter, hereMeter, meterLine, status, mute, arm, leave, volume, level, space: null };
 }
 
 function recall() {

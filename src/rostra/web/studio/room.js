@@ -25,7 +25,7 @@ export function room(main, api, me, id) {
   const title = h('h1', {});
   const studio_away = h('p', { class: 'away', hidden: true });
   const top = banner();
-  const yours = place(api, id, me, $('return'), changeSeat);
+  const yours = place(api, id, me, may, $('return'), changeSeat);
   const command = (verb, more) => attempt(async () => update({ ...view, space: await api.command(id, verb, more) }));
   const acts = may.direct ? direct(command) : null;
   const table = seats(may, changeSeat);
