@@ -118,6 +118,8 @@ class Worker:
         self._transfers = 0
         self._date = ""
         self._date_s = -1
+        self._live_heads: tuple[bytes, ...] = ()
+        self._live_heads_date = ""
         self._beat_ns = 0
         self._fed_ns = 0
         self._stopping = False
@@ -497,7 +499,7 @@ class Worker:
         if refused is not None:
             self._counters.add("refused")
             return refused
-        head = http.live_head(self._http_date(), chunks=chunks)
+        head = self._live_head(chunks)
         if request.method == "HEAD":
             talk.keep = False
             self._say(talk, head)
@@ -506,6 +508,14 @@ class Worker:
             watched = talk.mask != 0
             self._crowd.join(talk.fd, source, action.rendition, chunks=chunks, head=head, watched=watched)
         return None
+
+    def _live_head(self, chunks: bool) -> bytes:
+        """The same for everybody within a second."""
+        date = self._http_date()
+        if self._live_heads_date != date:
+            self._live_heads = tuple(http.live_head(date, chunks=each) for each in (False, True))
+            self._live_heads_date = date
+        return self._live_heads[chunks]
 
     def _ready(self, source: Source, rendition: str, chunks: bool) -> bool:
         try:
