@@ -68,7 +68,7 @@ class Encoder:
 def _open(encoding: Encoding) -> av.AudioCodecContext:
     try:
         session = av.CodecContext.create(encoding.encoder, "w")
-    except av.FFmpegError:
+    except ValueError:  # UnknownCodecError
         raise OperatorError(
             "codec.missing",
             f"PyAV was built without {encoding.encoder}.",

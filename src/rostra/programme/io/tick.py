@@ -29,6 +29,7 @@ from rostra.kernel.shared.counters import HEARTBEAT, Counters
 from rostra.kernel.shared.index import Flag
 from rostra.kernel.shared.ring import SIZE, Frame, Ring
 from rostra.kernel.units import FRAGMENT_FRAMES, FRAGMENT_SAMPLES, FRAME_NS, FRAME_SAMPLES, MS_NS, SECOND_NS
+from rostra.log.index import Sealed
 from rostra.log.io import files
 from rostra.log.io.recording import HEAD, write_recording
 from rostra.media.codec import AAC, CODECS
@@ -294,9 +295,13 @@ class Programme:
         self._measure(pcm)
         for name, encoder in self._encoders.items():
             for packet in encoder.feed(pcm):
-                if sealed := self._packager.packet(name, packet):
-                    self._log.append(sealed)
-                    self._counters.add("filled" if sealed.flags & Flag.FILLED else "fragments")
+                self._append(self._packager.packet(name, packet))
+
+    def _append(self, sealed: Sealed | None) -> None:
+        if sealed is not None:
+            self._log.append(sealed)
+            self._counters.add("fragments")
+            self._counters.add("filled", bool(sealed.flags & Flag.FILLED))
 
     def _measure(self, pcm: hold.Samples) -> None:
         """The loudness of what sounds, a fragment at a time: a thousandth of a core."""
@@ -426,12 +431,10 @@ class Programme:
 
     def _finish(self) -> int:
         """The Space is over: bring the encoders' last packets out, close the log, cut the recording."""
-        last = self.frame // FRAGMENT_FRAMES - 1
         silence = np.zeros(FRAGMENT_SAMPLES // 4, np.float32)
         for name, encoder in self._encoders.items():
             for packet in encoder.feed(silence):
-                if (sealed := self._packager.packet(name, packet)) and sealed.number <= last:
-                    self._log.append(sealed)
+                self._append(self._packager.packet(name, packet))
         self._log.finish()
         _cut_recording(self._folder, self._spec, self._heard)
         self._pen.close()
