@@ -313,6 +313,19 @@ def test_who_may_read_from_elsewhere(served: Edge) -> None:
         assert "access-control-allow-origin" not in served.ask(path, Origin="https://other.example").headers
 
 
+def test_pages(served: Edge) -> None:
+    page = served.ask("/s/talk")
+    assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert served.ask("/s/talk", If_None_Match=page.headers["etag"]).status == 304
+    unknown = served.ask("/s/nobody")
+    assert (unknown.status, unknown.body) == (404, page.body)
+    assert served.ask("/").status == 200
+    assert served.ask("/static/listener/app.js").status == 200
+    assert served.ask("/s/talk/").headers["location"] == "/s/talk"
+    for path in ("/static/../page.py", "/static/", "/static/listener", "/static//etc/passwd", "/%2e%2e/etc/passwd"):
+        assert served.ask(path).status == 404
+
+
 # connections
 
 
