@@ -15,6 +15,7 @@ def line() -> str:
             f"Python {platform.python_version()}",
             f"PyAV {version('av')}",
             f"aiortc {version('aiortc')}",
+            f"load {os.getloadavg()[0]:.1f} before",
         )
     )
 

@@ -121,6 +121,8 @@ def measure(name: str, seats: int, listeners: int, server: Server, space: Space,
     with punctual():
         late = watch.look(seconds)
     lasted = time.monotonic() - began
+    gone = [job for names in jobs.values() for job in names if len(server.starts(job)) > 1]
+    assert not gone, f"restarted while it was measured: {', '.join(gone)}\n{server.log_path.read_text()[-3000:]}"
     cpu = {role: 100 * (sum(map(cpu_s, each)) - before[role]) / lasted for role, each in pids.items()}
     return Row(name, seats, listeners, cpu, late)
 

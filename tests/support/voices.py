@@ -39,14 +39,17 @@ def normalised(samples: Samples, loudness_lufs: float = LOUDNESS_LUFS) -> Sample
     """At an integrated loudness; what rises above 0.45 is rounded off below 0.65: codecs overshoot."""
     loud = samples * np.float32(10 ** ((loudness_lufs - integrated(samples)) / 20))
     above = np.maximum(np.abs(loud) - 0.45, 0)
-    return (np.sign(loud) * (np.minimum(np.abs(loud), 0.45) + 0.2 * np.tanh(above / 0.2))).astype(np.float32)
+    peaks = np.minimum(np.abs(loud), 0.45) + 0.2 * np.tanh(above / 0.2)
+    rounded: Samples = (np.sign(loud) * peaks).astype(np.float32)
+    return rounded
 
 
 def chirp(ms: float = MARKER_MS, low_hz: float = 300, high_hz: float = 3400, level: float = 0.5) -> Samples:
     """A sine that sweeps from `low_hz` to `high_hz`, faded at both ends."""
     t = np.arange(round(ms * SAMPLE_RATE / 1000)) / SAMPLE_RATE
     sweep = np.sin(2 * np.pi * (low_hz * t + (high_hz - low_hz) / (2 * t[-1]) * t**2))
-    return (level * sweep * np.sin(np.pi * np.linspace(0, 1, len(t))) ** 0.5).astype(np.float32)
+    faded: Samples = (level * sweep * np.sin(np.pi * np.linspace(0, 1, len(t))) ** 0.5).astype(np.float32)
+    return faded
 
 
 def silence(seconds: float) -> Samples:
@@ -67,7 +70,7 @@ def read_wav(path: Path) -> Samples:
     """The samples of a mono, 16-bit file, as float32."""
     with wave.open(str(path)) as file:
         assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32_767
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / np.float32(32_767)
 
 
 def read_any(path: Path) -> Samples:
