@@ -15,7 +15,7 @@ from rostra.kernel.shared.index import Flag
 from rostra.kernel.units import FRAGMENT_FRAMES, FRAME_NS, FRAME_SAMPLES, MS_NS, SECOND_NS
 from rostra.media.codec import CODECS
 from rostra.programme import hold
-from rostra.programme.io.tick import LAG
+from rostra.programme.io.tick import LAG, run
 from rostra.programme.transitions import FADE_FRAMES, MISSING_MAX
 from rostra.space import lifecycle
 from rostra.space.lifecycle import Cause, Event, Life, State
@@ -220,8 +220,6 @@ def test_asked_to_stop_it_leaves_a_log_that_a_successor_continues(tmp_path: Path
 
 @pytest.mark.parametrize("state", [State.ENDED, State.CANCELLED])
 def test_a_space_that_is_over_needs_no_programme(tmp_path: Path, state: State):
-    from rostra.programme.io.tick import run
-
     over = Space(tmp_path)
     over.folder.journal.write_bytes(lifecycle.encode(Life(state, Cause.HOST, 0, 0), Event.END))
     assert run(over.folder, over.counters) == 0
@@ -241,3 +239,23 @@ def test_what_makes_no_sense_is_refused_with_a_reason(tmp_path: Path):
         assert played.ask("cancel")["state"] == "cancelled"
         assert played.process.wait(30) == 0
         assert played.folder.read_life().state is State.CANCELLED
+
+
+def test_killed_while_it_ends_the_successor_cuts_the_recording(tmp_path: Path):
+    with space(tmp_path) as played:
+        played.start()
+        stage = Stage(played.folder)
+        until(lambda: played.ask("status")["present"] == 1)
+        played.ask("go")
+        played.wait_for_frame(played.ask("status")["frame"] + 75)
+        until(lambda: any(record.flags & Flag.ON_AIR for record in played.reader("aac").records))
+        played.ask("end")
+        until(lambda: played.folder.read_life().state is State.REPLAY)
+        os.kill(played.process.pid, signal.SIGKILL)
+        played.process.wait()
+        stage.stop()
+        aac = played.folder.programmes / "floor" / "aac"
+        assert not (aac / "recording.head").exists()
+        assert run(played.folder, played.counters) == 0
+        assert (aac / "recording.head").exists()
+        assert (aac / "recording.json").exists()

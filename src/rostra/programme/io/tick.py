@@ -304,7 +304,7 @@ class Programme:
             self._counters.add("filled", bool(sealed.flags & Flag.FILLED))
 
     def _measure(self, pcm: hold.Samples) -> None:
-        """The loudness of what sounds, a fragment at a time: a thousandth of a core."""
+        """The loudness of what sounds, a fragment at a time: 0.3 % of a core."""
         self._measured.append(pcm)
         if len(self._measured) * FRAME_SAMPLES == FRAGMENT_SAMPLES:
             self._meter.feed(np.concatenate(self._measured))
