@@ -1,6 +1,6 @@
 """Is what was heard what was said? Where, how loud, and what is missing.
 
-All functions take mono float32 at 48 kHz, shape (n,), and work on the whole at once: 15 s against 45 s takes about a second.
+All functions take mono float32 at 48 kHz, shape (n,), and work on the whole at once: a second for 15 s against 45 s.
 """
 
 from dataclasses import dataclass

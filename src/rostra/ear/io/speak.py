@@ -159,7 +159,8 @@ class _Track(MediaStreamTrack):
 
     async def recv(self) -> AudioFrame:
         number, samples = await self._voice.frame()
-        frame = AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="mono")
+        # Two equal channels: aiortc encodes stereo, and would spread a mono frame over both at -3 dB each.
+        frame = AudioFrame.from_ndarray(np.repeat(samples, 2).reshape(1, -1), format="s16", layout="stereo")
         frame.sample_rate = SAMPLE_RATE
         frame.pts = number * FRAME_SAMPLES
         frame.time_base = Fraction(1, SAMPLE_RATE)
