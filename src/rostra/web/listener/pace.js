@@ -11,12 +11,13 @@
 export const FRAGMENT_S = 0.64;
 /** What to wait with the first sound: the fragment that greets a listener may have ended a moment ago, or 0.64 s ago. */
 export const START_S = 0.1;
+const CLOCK_S = 0.2; // what a reader's clock may be wrong without harm
 const MARGIN_S = 0.15; // scheduling and a little jitter of the network, on top of the worst need seen
 const REMEMBER_S = 20; // a single hiccup is forgotten after this …
 const REMEMBER_CADENCES = 5; // … a slow cadence only after it has stopped for several of its own lengths
-const BEGIN_S = 0.5; // a join is up to one fragment behind; that is no reason to bend the sound
+const BEGIN_S = 0.7; // a join is up to one fragment behind; that is no reason to bend the sound
 const DONE_S = 0.05;
-const THIN_S = 0.05; // this much below the target, slow down a little before the buffer runs dry
+const THIN_S = 0.12; // of the margin: then slow down a little, before the buffer runs dry
 const FAR_S = 8; // beyond this, catching up by rate would take minutes
 const STILL_S = 0.3; // a position that stands this long is not between two frames …
 const EDGE_S = 0.3; // … and this close to the end of what is buffered, it waits for something that will not come
@@ -31,20 +32,20 @@ export class Pace {
 
   /** A fragment came at `now_s`; the media then reached `end_s`. The first after a (re)connection says nothing. */
   arrived(now_s, end_s, first = false) {
-    if (!first && this.#end_s !== null) {
-      const need_s = now_s - this.#end_s;
-      const keep_s = Math.max(REMEMBER_S, REMEMBER_CADENCES * (end_s - this.#end_s));
-      this.#remember(now_s, need_s, keep_s);
-    }
+    if (!first && this.#end_s !== null) this.#remember(now_s, now_s - this.#end_s);
     this.#end_s = end_s;
   }
 
   // Needs are in the units of `lag`: local clock minus media time. Only the largest of what is left matters, so the
-  // list is kept falling: a new need drops the smaller ones that expire before it.
-  #remember(now_s, need_s, keep_s) {
-    const until_s = now_s + keep_s;
-    this.#needs = this.#needs.filter((kept) => kept.until_s > now_s && (kept.need_s > need_s || kept.until_s > until_s));
-    this.#needs.push({ need_s, until_s });
+  // list is kept falling: a new need drops the smaller ones that expire before it. The smallest stays: how far a need
+  // is above it tells the cadence.
+  #remember(now_s, need_s) {
+    const kept = this.#needs.filter((need) => need.until_s > now_s);
+    const spread_s = need_s - Math.min(need_s, ...kept.map((need) => need.need_s));
+    const until_s = now_s + Math.max(REMEMBER_S, REMEMBER_CADENCES * spread_s);
+    const covered = (need) => need.need_s <= need_s && need.until_s <= until_s;
+    const least = kept.reduce((low, need) => (need.need_s < low.need_s ? need : low), { need_s: Infinity });
+    this.#needs = [...kept.filter((need) => need === least || !covered(need)), { need_s, until_s }];
   }
 
   /** The server told how far apart bursts will come: believe it before it is observed. */
@@ -113,6 +114,15 @@ function overHole(position_s, ranges, edge_s) {
     if (position_s < end_s - edge_s) return null; // there is something to play
   }
   return null;
+}
+
+/**
+ * How much of the fragment that greets a listener to pass over, in seconds. It ended up to 0.64 s ago, and whoever plays
+ * all of it stays that much further behind for good. `age_s` comes from the reader's own clock: it is believed when it
+ * makes sense, and then only in part.
+ */
+export function skip_s(age_s) {
+  return age_s > CLOCK_S && age_s < FRAGMENT_S + CLOCK_S ? Math.min(age_s - CLOCK_S, FRAGMENT_S - CLOCK_S) : 0;
 }
 
 /** Seconds to wait before the next attempt: 0.2 to 2 s at first, then up to 15 s; `chance` is random in [0, 1). */

@@ -4,7 +4,7 @@
 
 import { Connection } from './connection.js';
 import { Gatherer } from './mp4.js';
-import { FRAGMENT_S, Pace, START_S, patience_s } from './pace.js';
+import { FRAGMENT_S, Pace, START_S, patience_s, skip_s } from './pace.js';
 
 const KEEP_S = 30; // sound behind the position that stays in memory
 const TICK_MS = 200;
@@ -40,6 +40,7 @@ export class Player extends EventTarget {
   #queue = [];
   #end_s = null; // media time up to which fragments came
   #wall_ms = null; // server's wall clock at media time 0
+  #age_s = 0; // how long ago the fragment that greeted us ended, by this machine's clock
   #skew_ms = Infinity; // this machine's clock minus the server's, at most
   #starting = false; // the first sound is there
   #begun = false; // the position stands in what is buffered
@@ -168,7 +169,7 @@ export class Player extends EventTarget {
 
   #appended() {
     const [range] = this.#buffered();
-    if (!this.#starting && range) this.#begin(range[0]);
+    if (!this.#starting && range) this.#begin(range[0] + skip_s(this.#age_s));
     if (this.#queue.length) this.#pump();
     else if (range && this.#audio.currentTime - range[0] > 2 * KEEP_S) this.#forget(KEEP_S);
     this.#tick();
@@ -273,6 +274,7 @@ export class Player extends EventTarget {
   #time({ captured_ms, start_s }, first) {
     this.#pace.arrived(monotonic_s(), this.#end_s, first);
     if (captured_ms === null) return;
+    if (first) this.#age_s = (Date.now() - captured_ms) / 1000 - FRAGMENT_S;
     this.#wall_ms = captured_ms - start_s * 1000;
     if (!first) this.#skew_ms = Math.min(this.#skew_ms, Date.now() - captured_ms - FRAGMENT_S * 1000);
   }

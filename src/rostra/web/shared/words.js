@@ -26,11 +26,18 @@ function stored() {
   }
 }
 
+/** Until it is there: in a crowd, a request may fail, and a page without words is of no use. */
+async function load(name) {
+  for (;;) {
+    const answer = await fetch(`/static/catalogues/${name}.json`).catch(() => null);
+    if (answer?.ok) return answer.json();
+    await new Promise((resolve) => setTimeout(resolve, 1000 + 2000 * Math.random()));
+  }
+}
+
 /** Load the catalogue of `name` (default: what the reader prefers) and say everything on the page in it. */
 export async function useLanguage(name = preferred()) {
-  const answer = await fetch(`/static/catalogues/${name}.json`);
-  if (!answer.ok) throw new Error(`catalogue ${name}: ${answer.status}`);
-  catalogue = await answer.json();
+  catalogue = await load(name);
   const own = navigator.languages.find((tag) => tag.split('-')[0] === name);
   Object.assign(language, { name, locale: own ?? name, dir: LANGUAGES[name] });
   plural = new Intl.PluralRules(language.locale);

@@ -190,7 +190,9 @@ export function place(api, id, me, may, back, changeSeat) {
     show(view.tuning, open);
     move(view.tuning, joined ? view.hereTuning : view.formTuning);
     move(view.meterLine, joined ? view.hereMeter : view.formMeter);
-    show(view.meterLine, open);
+    show(view.formTuning, open);
+    show(view.formMeter, open);
+    show(view.hereMeter, open);
     say(view.mute.lastChild, muted() ? 'place.unmute' : 'place.mute');
     swapIcon(view.mute, muted() ? 'muted' : 'microphone');
     view.mute.setAttribute('aria-pressed', String(muted()));
@@ -239,14 +241,14 @@ function build(me) {
   const tuning = h('div', { class: 'form' },
     field('microphone', device),
     h('label', { class: 'check' }, plain, h('span', { t: 'microphone.plain' })));
-  const meterLine = h('div', {}, level.element, heard);
+  const meterLine = h('div', { class: 'meter-line' }, level.element, heard);
   const insecure = h('p', { class: 'why', t: 'microphone.insecure', hidden: true });
   const formTuning = h('div', {});
   const formMeter = h('div', {});
   const hereMeter = h('div', {});
   const form = h('form', { class: 'form' }, insecure, field('place.name', name, 'place.name.help'), consent, open, formTuning, formMeter, join);
   const status = h('p', { class: 'place-status' });
-  const mute = h('button', { type: 'button', class: 'large' }, icon('microphone'), h('span', {}));
+  const mute = h('button', { type: 'button', class: 'large with-icon' }, icon('microphone'), h('span', {}));
   mute.dataset.act = 'mute-self';
   const arm = button('place.arm', 'arm-self', () => {});
   const leave = button('place.leave', 'leave', () => {}, { class: 'quiet' });

@@ -72,8 +72,8 @@ function newSeat(first, may, change) {
     label(remove, 'seat.remove.named', { name: shown });
     swapIcon(mute, seat.muted ? 'muted' : 'microphone');
     mute.setAttribute('aria-pressed', String(seat.muted));
-    show(arm, may.moderate || (seat.you && seat.armed));
-    // One's own microphone has its large button in "your place".
+    // One's own buttons are in "your place".
+    show(arm, may.moderate);
     show(mute, may.moderate && !seat.you);
     show(remove, may.moderate && !seat.you);
   }
