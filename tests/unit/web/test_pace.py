@@ -142,11 +142,16 @@ def test_returning_listeners_spread_out_and_a_busy_edge_is_not_taken_for_dead(pa
 
 @pytest.mark.browser
 def test_pages_without_sound_ask_seldom_and_apart(page: Page) -> None:
-    ask = "([state, doors, chance]) => window.pace.poll_s(state, doors, chance)"
-    assert page.evaluate(ask, ["scheduled", 3600, 0.0]) > 40
+    def ask(state: str, until_doors_s: float = -600, since_s: float = 0, chance: float = 0.5) -> float:
+        given = [state, until_doors_s, since_s, chance]
+        return float(page.evaluate("given => window.pace.poll_s(...given)", given))
+
+    assert ask("scheduled", 3600) > 40
     for chance in (0.0, 0.5, 0.99):
-        assert 30.4 < page.evaluate(ask, ["scheduled", 30, chance]) < 34, "just after the doors"
-        assert page.evaluate(ask, ["on_air", -600, chance]) >= 10
+        assert 30.4 < ask("scheduled", 30, chance=chance) < 34, "just after the doors"
+        assert ask("on_air", chance=chance) >= 20
+    assert ask("ended", since_s=10) == pytest.approx(30)
+    assert ask("ended", since_s=3600) == pytest.approx(900)
 
 
 @pytest.mark.browser

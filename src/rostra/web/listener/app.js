@@ -31,6 +31,7 @@ let ending = false; // the end was told in-band
 let lost = false; // the worker said that the programme is away
 let poll = 0;
 let failures = 0;
+let asked_ms = 0;
 
 const player = new Player($('live'), BASE, { over, refused });
 const replay = new Replay($('recording'));
@@ -40,6 +41,7 @@ const levels = new Levels();
 
 async function ask() {
   clearTimeout(poll);
+  asked_ms = now_ms();
   try {
     const answer = await fetch(`${BASE}/state.json`);
     if (answer.status === 404) missing = true;
@@ -56,10 +58,16 @@ function askLater() {
   clearTimeout(poll);
   if (missing || player.state !== 'stopped') return;
   const until_doors_s = (Date.parse(space.doors_at) - now_ms()) / 1000;
-  const calm = document.hidden ? 2 : 1;
-  const wait_s = ending ? 1 + 3 * Math.random() : poll_s(space.state, until_doors_s, Math.random());
+  const since_s = (now_ms() - Date.parse(space.since)) / 1000 || 0;
+  const calm = document.hidden && space.state !== 'scheduled' ? 4 : 1;
+  const wait_s = ending ? 1 + 3 * Math.random() : poll_s(space.state, until_doors_s, since_s, Math.random());
   poll = setTimeout(ask, 1000 * wait_s * calm * 2 ** Math.min(failures, 4));
 }
+
+// Whoever comes back to the page wants to know now.
+addEventListener('visibilitychange', () => {
+  if (!document.hidden && player.state === 'stopped' && now_ms() - asked_ms > 5000) ask();
+});
 
 function update(told) {
   if (told.server_time) heard(told.server_time);

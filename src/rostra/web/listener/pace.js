@@ -139,13 +139,17 @@ export function patience_s(target_s, programme_lost) {
   return Math.max(programme_lost ? 40 : 20, 2.5 * (target_s ?? 0));
 }
 
-/** Seconds until a page that holds no push request asks for the state again. */
-export function poll_s(state, until_doors_s, chance) {
+/**
+ * Seconds until a page that holds no push request asks for the state again. `since_s` is how long the state has lasted:
+ * who stays on a page that is over asks less and less.
+ */
+export function poll_s(state, until_doors_s, since_s, chance) {
   const spread = 0.7 + 0.6 * chance;
   if (state === 'scheduled') {
     if (until_doors_s > 0 && until_doors_s < 90) return until_doors_s + 0.5 + 3 * chance;
     return until_doors_s <= 0 ? 3 * spread : Math.min(60, until_doors_s / 2) * spread;
   }
-  const every = { doors_open: 12, on_air: 15, holding: 12, ended: 30, replay: 60, postponed: 60, cancelled: 300 };
+  const patient = Math.min(900, Math.max(30, since_s / 4));
+  const every = { doors_open: 20, on_air: 30, holding: 30, ended: patient, postponed: patient, replay: 900, cancelled: 900 };
   return (every[state] ?? 10) * spread;
 }

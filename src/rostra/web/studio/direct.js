@@ -1,7 +1,6 @@
 // Directing the Space: the buttons that make sense in its state, and no others. END asks once more, in place.
 
 import { h, show } from '/static/shared/dom.js';
-import { say } from '/static/shared/words.js';
 import { button } from './fields.js';
 
 const WHEN = {
@@ -18,8 +17,8 @@ const RESUMABLE = (space) => !['nobody_armed', 'waiting_for_go'].includes(space.
 export function direct(command) {
   const go = button('direct.go', 'go', () => command('go'), { class: 'primary large' });
   const resume = button('direct.resume', 'resume', () => command('resume'), { class: 'primary large' });
-  const hold5 = button('direct.hold', 'hold-5', () => command('hold', { minutes: 5 }));
-  const hold15 = button('direct.hold', 'hold-15', () => command('hold', { minutes: 15 }));
+  const hold5 = button(['direct.hold', { count: 5 }], 'hold-5', () => command('hold', { minutes: 5 }));
+  const hold15 = button(['direct.hold', { count: 15 }], 'hold-15', () => command('hold', { minutes: 15 }));
   const music = button('direct.music', 'music', () => command('music'));
   const end = button('direct.end', 'end', ask);
   const really = button('direct.end.yes', 'end-yes', () => answered(true), { class: 'danger' });
@@ -43,10 +42,8 @@ export function direct(command) {
   function update(space) {
     show(go, WHEN.go(space));
     show(resume, WHEN.resume(space));
-    for (const [hold, minutes] of [[hold5, 5], [hold15, 15]]) {
-      show(hold, WHEN.hold(space));
-      say(hold, 'direct.hold', { minutes });
-    }
+    show(hold5, WHEN.hold(space));
+    show(hold15, WHEN.hold(space));
     show(music, WHEN.music(space));
     show(end, WHEN.end(space));
     if (!WHEN.end(space)) show(confirm, false);
