@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -36,7 +36,7 @@ from rostra.ops.jobs import Job, counters_path
 from rostra.space import lifecycle
 from rostra.space.io.folder import Folder, spaces
 from rostra.space.lifecycle import LIVE, Life, State
-from rostra.space.spec import Spec
+from rostra.space.spec import Recording, Spec
 
 log = structlog.get_logger()
 
@@ -63,10 +63,11 @@ STOP_MS_MAX: Final = 8000
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """A Space on disk: what was announced, and where its life stands."""
+    """A Space on disk: what was announced, where its life stands, and whether its recording is still to be cut."""
 
     spec: Spec
     life: Life
+    uncut: bool = False
 
 
 def wanted(announced: Iterable[Announced], workers: int, wall_ns: int) -> set[Job]:
@@ -77,7 +78,7 @@ def wanted(announced: Iterable[Announced], workers: int, wall_ns: int) -> set[Jo
         opens = life.starts_at_ns - spec.doors_s * SECOND_NS
         for role, lead_s in (("programme", PROGRAMME_LEAD_S), ("stage", STAGE_LEAD_S)):
             early = life.state is State.SCHEDULED and wall_ns >= opens - lead_s * SECOND_NS
-            if early or life.state in LIVE:
+            if early or life.state in LIVE or (space.uncut and role == "programme"):
                 jobs.add(Job(role, spec.id))
     return jobs
 
@@ -184,7 +185,17 @@ class Supervisor:
             spec = folder.read_spec()
             announced = Announced(spec, folder.read_life() or lifecycle.begin(spec, 0))
             seen = self._seen[folder.space] = (stamp, announced)
-        return seen[1]
+        if seen[1].life.state not in (State.ENDED, State.REPLAY) or seen[1].life.first_on_air_ns is None:
+            return seen[1]
+        return replace(seen[1], uncut=self._uncut(folder, seen[1].spec))
+
+    def _uncut(self, folder: Folder, spec: Spec) -> bool:
+        """Whether a programme died between the end and the cutting of the recording: the next one only does that."""
+        aac = folder.programmes / "floor" / "aac"
+        cut = spec.recording is Recording.OFF or (aac / "recording.head").exists()
+        care = self._care.get(Job("programme", folder.space))
+        given_up = care is not None and care.young_deaths >= len(PAUSES_MS)
+        return not cut and not given_up and (aac / "fragments.idx").exists()
 
     def _start(self, care: Care) -> None:
         job = care.job

@@ -77,7 +77,7 @@ _STRIKES: Final = ((0.0, 1.0), (1 + _SWING, 0.55), (3.0, 0.4))
 
 
 def loop() -> Samples:
-    """The music, shape (LOOP_SAMPLES,), float32: -16 LUFS, no sample above -1.5 dBFS. Takes half a second."""
+    """The music, shape (LOOP_SAMPLES,), float32: -16 LUFS, no sample above -1.5 dBFS. Takes about a second."""
     piano, strings, bass, plucked = _piano(), _strings(), _bass(), _plucked()
     dry = 0.5 * _chorus(piano) + 0.20 * strings + 0.22 * bass + 0.34 * plucked
     wet = 0.5 * piano + 0.30 * strings + 0.55 * plucked

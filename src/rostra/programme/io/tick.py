@@ -37,6 +37,7 @@ from rostra.media.fragment import init_segment
 from rostra.media.loudness import Meter
 from rostra.programme import hold
 from rostra.programme.dynamics import Limiter
+from rostra.programme.io import music
 from rostra.programme.io.journal import Pen
 from rostra.programme.io.libav import Encoder
 from rostra.programme.renditions import ENCODINGS, WARM_SAMPLES
@@ -180,7 +181,7 @@ class Programme:
         self._spec = folder.read_spec()
         self._mix = Ring(memory.create(folder.mix_ring, SIZE))
         self._return = Ring(memory.create(folder.return_ring, SIZE))
-        self._music = hold.loop()
+        self._music = music.load(folder.shared.parent)
         self._desk, self._limiter, self._presence, self._meter = Desk(), Limiter(), Presence(), Meter()
         self._measured: list[np.ndarray[Any, np.dtype[np.float32]]] = []
         self._stopping = False
