@@ -7,8 +7,9 @@ compared with its sources.
 import io
 import json
 import subprocess
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
-from playwright.sync_api import Page, Playwright
+from playwright.sync_api import Page, Playwright, expect
 
 from rostra.ear.align import Alignment, align_loop, dropouts
 from rostra.kernel.units import SAMPLE_RATE
@@ -26,6 +27,7 @@ from rostra.programme import hold
 from support.browsers import Firefox, chromium, firefox, program
 from support.server import Server, Space, wait_for
 from support.sound import SoundCard, Take
+from support.voices import read_wav
 
 Samples = npt.NDArray[np.float32]
 
@@ -57,12 +59,6 @@ class Story:
         return samples[round(self.marks[begin][sink] * SECOND) : round(self.marks[end][sink] * SECOND)]
 
 
-def read_wav(path: Path) -> Samples:
-    with av.open(str(path)) as container:
-        parts = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
-    return np.concatenate(parts).astype(np.float32) / 32_768
-
-
 def join(page: Page, link: str, name: str) -> None:
     """What a speaker does: open the link, agree, open the microphone, join."""
     page.goto(link)
@@ -81,15 +77,17 @@ def story(
     card = SoundCard(folder, "host", "guest", "chromium", "firefox")
     with ExitStack() as stack:
         stack.callback(card.close)
-        space = server.create(starts_in_s=75, doors_s=72)
+        space = server.create(starts_in_s=90, doors_s=87)
         story = Story(space, voices={name: read_wav(path) for name, path in voices.items()})
         host, guest = (
             stack.enter_context(
                 chromium(playwright, microphone=voices[name], environment=card.environment(sink))
-            ).new_page()
+            ).new_page(reduced_motion="reduce")
             for name, sink in (("Voice A", "host"), ("Voice B", "guest"))
         )
-        listener = stack.enter_context(chromium(playwright, environment=card.environment("chromium"))).new_page()
+        listener = stack.enter_context(chromium(playwright, environment=card.environment("chromium"))).new_page(
+            reduced_motion="reduce"
+        )
         fox = stack.enter_context(firefox(folder / "firefox", card.environment("firefox")))
         for sink in ("host", "guest", "chromium", "firefox"):
             story.takes[sink] = stack.enter_context(card.recording(sink, folder / f"{sink}.f32"))
@@ -101,8 +99,9 @@ def tell(story: Story, host: Page, guest: Page, listener: Page, fox: Firefox, fo
     join(host, space.links["host"], "Voice A")
     join(guest, space.links["speaker"], "Voice B")
     space.await_seats("Voice A", "Voice B")
-    for row in host.locator("[data-act=arm]").all():
-        row.click()
+    expect(host.locator("[data-act=arm]")).to_have_count(2)
+    for button in host.locator("[data-act=arm]").all():
+        button.click()
     wait_for(lambda: all(seat["armed"] for seat in space.seats().values()), 10, "both seats armed")
 
     space.await_state("doors_open", 60)
@@ -112,12 +111,11 @@ def tell(story: Story, host: Page, guest: Page, listener: Page, fox: Firefox, fo
     fox.evaluate("document.querySelector('#play').click()")
     for playing in (lambda: plays(listener.evaluate), lambda: plays(fox.evaluate)):
         wait_for(playing, 30, "sound in a browser")
+    wait_for(steady(listener.evaluate, fox.evaluate), 40, "both pages to have settled")
     note(story, "doors", listener, fox)
     story.mark("music")
     space.await_state("on_air", 80)
     story.mark("on air")
-    wait_for(lambda: "On air" in listener.locator("#headline").inner_text(), 10, "the page to say so")
-    note(story, "on air", listener, fox)
     wait_for(lambda: played(story, "on air", "chromium") > TALK_S, TALK_S + 15, "the talk")
     play_elsewhere(story, folder)
     note(story, "speaking", listener, fox)
@@ -127,7 +125,8 @@ def tell(story: Story, host: Page, guest: Page, listener: Page, fox: Firefox, fo
     host.locator("[data-act=end]").click()
     host.locator("[data-act=end-yes]").click()
     space.await_state("ended")
-    wait_for(lambda: "Ended" in listener.locator("#headline").inner_text(), 15, "the page to say it is over")
+    for evaluate in (listener.evaluate, fox.evaluate):
+        wait_for(lambda ask=evaluate: ask("document.querySelector('#space').dataset.state") == "ended", 20, "the end")
     note(story, "ended", listener, fox)
     host.locator("[data-act=approve]").click()
     space.await_state("replay")
@@ -152,6 +151,19 @@ def plays(evaluate: Any) -> bool:
     return bool(evaluate("document.querySelector('#live').currentTime > 0 && !document.querySelector('#live').paused"))
 
 
+def steady(*pages: Any) -> Callable[[], bool]:
+    """Whether all pages have played at their natural speed for three seconds: a page that catches up bends the time."""
+    since = time.monotonic()
+
+    def look() -> bool:
+        nonlocal since
+        if any(evaluate("rostra.stats().rate") != 1 for evaluate in pages):
+            since = time.monotonic()
+        return time.monotonic() - since > 3
+
+    return look
+
+
 def played(story: Story, mark: str, sink: str) -> float:
     """Seconds recorded since a mark."""
     return len(story.takes[sink].samples()) / SECOND - story.marks[mark][sink]
@@ -172,9 +184,24 @@ def play_elsewhere(story: Story, folder: Path) -> None:
         timeout=60,
     )
     story.probe = json.loads(probed.stdout)["streams"][0]
-    command = [program("mpv"), "--no-config", "--no-video", "--ao=pcm", f"--ao-pcm-file={wav}", "--length=6", url]
-    subprocess.run(command, capture_output=True, check=True, timeout=60)
-    story.mpv = read_wav(wav)
+    player = subprocess.Popen(
+        [program("mpv"), "--no-config", "--no-video", "--ao=pcm", f"--ao-pcm-file={wav}", url],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: wav.exists() and wav.stat().st_size > 7 * 4 * SECOND, 60, "mpv to play")
+    finally:
+        player.terminate()
+        player.wait(10)
+    story.mpv = wav_so_far(wav)
+
+
+def wav_so_far(path: Path) -> Samples:
+    """The samples of a WAV file whose writer was stopped: mono, float32, after a header of 44 bytes or more."""
+    data = path.read_bytes()
+    begin = data.index(b"data") + 8
+    return np.frombuffer(data[begin : begin + (len(data) - begin) // 4 * 4], np.float32)
 
 
 def best(pieces: list[Alignment]) -> Alignment:
@@ -235,7 +262,7 @@ def test_a_speaker_hears_the_other_and_not_themself(story: Story) -> None:
         another = best(align_loop(heard, story.voices[other], 4 * SECOND)).correlation
         print(f"\n{sink}: hears the other with {another:.2f}, themself with {themself:.2f}")
         assert another > 0.6
-        assert themself < 0.2
+        assert themself < another / 2, "no more than one voice is like the other"
 
 
 @pytest.mark.browser

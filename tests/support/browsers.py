@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Playwright
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from support.server import wait_for
 
@@ -57,32 +57,17 @@ def chromium(
 class Firefox:
     """Firefox through WebDriver BiDi (W3C), which it speaks itself: Playwright drives only a Firefox of its own."""
 
-    def __init__(self, folder: Path, environment: dict[str, str] | None = None) -> None:
-        profile = folder / "profile"
-        profile.mkdir(parents=True)
-        preferences = {"media.autoplay.default": 0, "media.autoplay.blocking_policy": 0}
-        lines = [f"user_pref({json.dumps(key)}, {json.dumps(value)});" for key, value in preferences.items()]
-        (profile / "user.js").write_text("\n".join(lines))
-        log = folder / "firefox.log"
-        with log.open("wb") as out:
-            self._process = subprocess.Popen(
-                [program("firefox-esr"), "--headless", "--profile", str(profile), "--remote-debugging-port=0"],
-                stdout=out,
-                stderr=out,
-                env=(os.environ if environment is None else environment)
-                | {"HOME": str(folder), "MOZ_CRASHREPORTER_DISABLE": "1"},
-            )
-        found = wait_for(lambda: re.search(r"WebDriver BiDi listening on (ws://\S+)", log.read_text()), 60, "Firefox")
-        self._socket = connect(f"{found[1]}/session", max_size=None)
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
         self._sent = 0
         self.send("session.new", capabilities={})
         self._context = self.send("browsingContext.create", type="tab")["context"]
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._sent += 1
-        self._socket.send(json.dumps({"id": self._sent, "method": method, "params": parameters}))
+        self._connection.send(json.dumps({"id": self._sent, "method": method, "params": parameters}))
         while True:
-            answer = json.loads(self._socket.recv(timeout=30))
+            answer = json.loads(self._connection.recv(timeout=60))
             if answer.get("id") == self._sent:
                 assert answer["type"] == "success", answer
                 result: dict[str, Any] = answer["result"]
@@ -103,16 +88,29 @@ class Firefox:
         assert answer["type"] == "success", answer
         return json.loads(answer["result"]["value"])
 
-    def close(self) -> None:
-        self._socket.close()
-        self._process.terminate()
-        self._process.wait(20)
-
 
 @contextmanager
 def firefox(folder: Path, environment: dict[str, str] | None = None) -> Iterator[Firefox]:
-    browser = Firefox(folder, environment)
+    """Firefox with a profile of its own in `folder`, allowed to play without a click."""
+    with _firefox_process(folder, environment) as log:
+        told = wait_for(lambda: re.search(r"WebDriver BiDi listening on (ws://\S+)", log.read_text()), 90, "Firefox")
+        with connect(f"{told[1]}/session", max_size=None) as connection:
+            yield Firefox(connection)
+
+
+@contextmanager
+def _firefox_process(folder: Path, environment: dict[str, str] | None) -> Iterator[Path]:
+    profile, log = folder / "profile", folder / "firefox.log"
+    profile.mkdir(parents=True)
+    preferences = {"media.autoplay.default": 0, "media.autoplay.blocking_policy": 0, "ui.prefersReducedMotion": 1}
+    lines = [f"user_pref({json.dumps(key)}, {json.dumps(value)});" for key, value in preferences.items()]
+    (profile / "user.js").write_text("\n".join(lines))
+    home = {"HOME": str(folder), "MOZ_CRASHREPORTER_DISABLE": "1"}
+    command = [program("firefox-esr"), "--headless", "--profile", str(profile), "--remote-debugging-port=0"]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=(environment or dict(os.environ)) | home)
     try:
-        yield browser
+        yield log
     finally:
-        browser.close()
+        process.terminate()
+        process.wait(20)
