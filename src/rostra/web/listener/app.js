@@ -259,6 +259,7 @@ function renderSound() {
 
 function hint(live, early) {
   if (live && !playable().length) return 'hint.unplayable';
+  if (live && player.fault) return 'hint.fault';
   if (space.state === 'replay') return replay.playing ? 'hint.replaying' : 'hint.replay';
   if (early) return waiting ? 'hint.armed' : 'hint.early';
   if (player.state === 'playing') return space.state === 'on_air' ? 'hint.listening' : 'hint.music';

@@ -8,6 +8,8 @@ import { FRAGMENT_S, Pace, START_S, patience_s, skip_s } from './pace.js';
 
 const KEEP_S = 30; // sound behind the position that stays in memory
 const TICK_MS = 200;
+const FAILURES_MAX = 4; // in a row: then it is not the stream's fault, and trying goes on only by hand
+const HEALED_S = 10;
 const NEW_TIMELINE_S = 60; // a fragment this far in the past belongs to a new timeline, not to a repetition
 const RENDITIONS = { opus: 'audio/mp4; codecs="opus"', aac: 'audio/mp4; codecs="mp4a.40.2"' };
 
@@ -27,6 +29,7 @@ const monotonic_s = () => performance.now() / 1000;
  */
 export class Player extends EventTarget {
   state = 'stopped';
+  fault = false; // this browser cannot play it: no sound device, no decoder
   init = null; // the init segment of what plays, for those who decode it aside
   #audio;
   #hooks;
@@ -47,6 +50,9 @@ export class Player extends EventTarget {
   #moved = { to_s: 0, at_s: 0 }; // when the position last changed
   #clicked_ms = 0;
   #lost = false; // the worker said that the programme is away
+  #failures = 0; // in a row
+  #failed_s = 0;
+  #healing = 0; // timer of the next attempt after a failure
   #timer = 0;
   #pending = []; // notices whose instant has not been heard
   #counts = { fragments: 0, gaps: 0, gap_ms: 0, stalls: 0, reconnects: 0, duplicates: 0, errors: 0, first_audio_ms: null };
@@ -65,7 +71,9 @@ export class Player extends EventTarget {
 
   /** Call it from a click: browsers let sound begin only then. */
   play() {
-    if (this.#connection) return;
+    if (this.#connection || this.#healing) return;
+    this.fault = false;
+    this.#failures = 0;
     this.#counts.first_audio_ms = null;
     this.#clicked_ms = performance.now();
     this.#open();
@@ -77,6 +85,8 @@ export class Player extends EventTarget {
   stop() {
     this.#connection?.stop();
     this.#connection = null;
+    clearTimeout(this.#healing);
+    this.#healing = 0;
     clearInterval(this.#timer);
     this.#audio.pause();
     this.#close();
@@ -146,14 +156,26 @@ export class Player extends EventTarget {
     this.#open();
   }
 
+  /** The browser gave up: another source, and another request, but later each time, and not for ever. */
   #failed() {
     if (!this.#connection || !this.#audio.error) return;
     this.#counts.errors += 1;
+    this.#failures += 1;
+    this.#failed_s = monotonic_s();
     // A rendition that fails twice is one this browser only claims to play.
-    if (this.#counts.errors % 2 === 0 && this.#renditions.length > 1) this.#renditions.push(this.#renditions.shift());
-    this.#connection.stop();
-    this.#renew();
-    this.#connect();
+    if (this.#failures % 2 === 0 && this.#renditions.length > 1) this.#renditions.push(this.#renditions.shift());
+    const connection = this.#connection;
+    this.#connection = null;
+    connection.stop();
+    this.fault = this.#failures >= FAILURES_MAX;
+    if (this.fault) return this.stop();
+    this.#become('reconnecting');
+    this.#healing = setTimeout(() => {
+      this.#healing = 0;
+      this.#renew();
+      this.#connect();
+    }, 500 * 2 ** this.#failures);
+    return undefined;
   }
 
   #pump() {
@@ -292,6 +314,7 @@ export class Player extends EventTarget {
     this.#hear();
     if (!this.#begun || this.#audio.seeking) return;
     const now_s = monotonic_s();
+    if (this.state === 'playing' && now_s - this.#failed_s > HEALED_S) this.#failures = 0;
     const position_s = this.#audio.currentTime;
     if (position_s !== this.#moved.to_s) this.#moved = { to_s: position_s, at_s: now_s };
     const { seek_s, rate } = this.#pace.decide(now_s, position_s, this.#buffered(), now_s - this.#moved.at_s);
