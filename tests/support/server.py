@@ -25,7 +25,7 @@ def wait_for(look: Callable[[], T], timeout_s: float = 20, what: str = "") -> T:
     deadline = time.monotonic() + timeout_s
     while not (found := look()):
         assert time.monotonic() < deadline, f"waited {timeout_s} s for {what or look}"
-        time.sleep(0.03)
+        time.sleep(0.05)
     return found
 
 

@@ -71,5 +71,10 @@ class Take:
         self._path = path
         self.began_wall = 0.0
 
+    @property
+    def seconds(self) -> float:
+        """How long it is by now."""
+        return self._path.stat().st_size / 4 / 48_000
+
     def samples(self) -> npt.NDArray[np.float32]:
         return np.frombuffer(self._path.read_bytes(), np.float32)

@@ -86,7 +86,7 @@ class Crowd:
         self.listeners = 0
 
     def has(self, fd: int) -> bool:
-        return fd < len(self._cohort_of) and self._cohort_of[fd] >= 0
+        return 0 <= fd < len(self._cohort_of) and self._cohort_of[fd] >= 0
 
     def serves(self, space: str) -> bool:
         """Whether anybody listens to `space`."""
