@@ -102,13 +102,13 @@ def test_the_timeline_goes_on_when_the_programme_is_gone_and_no_listener_is_disc
 ) -> None:
     first = records(on_air)[-1][0]
     _at, seconds = strike(server, f"programme-{on_air.id}", number)
-    wait_for(lambda: any(flags & Flag.FILLED for _, flags in records(on_air, first)), 20, "the hole to be filled")
     await_on_air(on_air)
-    listener.await_fragments(4)
+    listener.await_fragments(8)
     found = records(on_air, first)
     assert [n for n, _ in found] == list(range(first, first + len(found))), "the timeline continues without a hole"
     filled = sum(bool(flags & Flag.FILLED) for _, flags in found)
     assert listener.numbers == list(range(listener.numbers[0], listener.numbers[-1] + 1)), "each fragment, once"
+    # What is less than a second overdue is not filled with music: the ring still holds the talk.
     print(f"\nprogramme {number.name}: restarted after {seconds:.2f} s, {filled} fragments filled,", end=" ")
     print(f"longest wait of a listener {listener.longest_wait_s():.2f} s")
 
