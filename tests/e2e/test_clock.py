@@ -28,6 +28,7 @@ class Clock:
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
+            "PYTHONPATH": str(Path(__file__).parents[1] / "support" / "faketime"),
         }
 
     def step(self, seconds: int) -> None:

@@ -128,7 +128,11 @@ class Server:
             stdin=subprocess.DEVNULL,
             env=os.environ | environment,
         )
-        wait_for(lambda: self._ready(self.studio_port) and self._ready(self.audience_port), 60, "the server")
+        try:
+            wait_for(lambda: self._ready(self.studio_port) and self._ready(self.audience_port), 60, "the server")
+        except BaseException:
+            self.close()
+            raise
         self.owner_link = re.search(r"http://\S+/#\S+", self.log_path.read_text())[0]  # type: ignore[index]
         self.token = self.owner_link.partition("#")[2]
 
