@@ -45,7 +45,10 @@ def cpu_s(pid: int) -> float:
 
 @dataclass
 class Lateness:
-    """Milliseconds by which frames came after the instant at which they were due."""
+    """Milliseconds by which frames came after the instant at which they were due; `missing` never came.
+
+    A frame that was there when a belated watcher first looked counts with that look: too much rather than too little.
+    """
 
     ms: list[float] = field(default_factory=list)
     missing: int = 0
@@ -75,11 +78,13 @@ class Watch:
             due = number * FRAME_NS
             time.sleep(max(0, due - time.monotonic_ns()) / 1e9)
             awaited = dict(self._rings)
-            while awaited and time.monotonic_ns() < due + GIVE_UP_NS:
+            while awaited:
                 for name, ring in list(awaited.items()):
                     if ring.read(number) is not None:
                         found[name].ms.append((time.monotonic_ns() - due) / 1e6)
                         del awaited[name]
+                if time.monotonic_ns() > due + GIVE_UP_NS:
+                    break
                 time.sleep(LOOK_S)
             for name in awaited:
                 found[name].missing += 1
