@@ -3,6 +3,7 @@
 # make check    style, types, layers
 # make install  .venv with the program in it, nothing else
 # make bench    the figures that the README quotes
+# make pictures what the pages look like, into docs/pictures
 # make lock     resolves the dependencies anew
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export PYTHONUNBUFFERED := 1
 
-.PHONY: install demo check test bench lock clean
+.PHONY: install demo check test bench pictures lock clean
 .DEFAULT_GOAL := install
 
 install: .venv/installed
@@ -46,6 +47,9 @@ test: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python bench/all.py
+
+pictures: .venv/installed-dev
+	ROSTRA_PICTURES=1 $(BIN)/pytest -q tests/e2e/test_pages.py
 
 LOCK := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --upgrade \
   --generate-hashes --no-emit-index-url --no-header
