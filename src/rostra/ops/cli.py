@@ -90,10 +90,12 @@ def serve(
     logs.configure("supervisor")
     supervisor = supervise.Supervisor(settings)
     config.remember(settings)
-    with closing(open_desk(settings, settings.audience_base, settings.studio_base)) as desk:
-        owner_link = desk.owner_link()
     progress.print("Rostra is running.", style="bold")
-    progress.print(f"  The owner's link (keep it): {owner_link}", soft_wrap=True)
+    try:
+        with closing(open_desk(settings, settings.audience_base, settings.studio_base)) as desk:
+            progress.print(f"  The owner's link (keep it): {desk.owner_link()}", soft_wrap=True)
+    except RostraError as error:  # what is scheduled starts without the database, and without a studio
+        progress.print(f"  The studio is not: {error}", style="bold red", soft_wrap=True)
     progress.print(f"  Audience addresses:         {settings.audience_base}/s/…", soft_wrap=True)
     supervisor.run_until_signal()
 

@@ -92,10 +92,10 @@ class Care:
     started_ns: int = 0
     next_start_ns: int = 0
     young_deaths: int = 0
-    beaten: bool = False
+    killed: bool = False
 
     def started(self, pid: int, now_ns: int) -> None:
-        self.pid, self.started_ns, self.beaten = pid, now_ns, False
+        self.pid, self.started_ns, self.killed = pid, now_ns, False
 
     def ended(self, now_ns: int) -> None:
         """The process is gone and reaped: when may its successor start?"""
@@ -109,7 +109,7 @@ class Care:
 
     def hung(self, heartbeat_ns: int, now_ns: int) -> bool:
         """Whether the process has been silent too long. A heartbeat from before its start is its predecessor's."""
-        if self.pid == 0:
+        if self.pid == 0 or self.killed:
             return False
         if heartbeat_ns < self.started_ns:
             return now_ns - self.started_ns > START_MS_MAX * MS_NS
@@ -129,9 +129,11 @@ class Supervisor:
                 f"Another Rostra is serving {config.data}.",
                 "Stop that one, or give this one a folder of its own with --data.",
             )
-        self._shared = memory.shared_folder(config.data)
         for port in (config.studio_port, config.audience_port):
             net.claim(config.bind, port)
+        # What a supervisor that was killed left behind may be of another release.
+        shutil.rmtree(memory.shared_folder(config.data), ignore_errors=True)
+        self._shared = memory.shared_folder(config.data)
         self._listeners = {Job("studio"): net.listen(config.bind, config.studio_port)} | {
             Job("worker", str(n)): net.listen(config.bind, config.audience_port) for n in range(config.workers)
         }
@@ -139,7 +141,10 @@ class Supervisor:
         self._children: dict[Job, subprocess.Popen[bytes]] = {}
         self._beats: dict[Job, Counters] = {}
         self._stopping = False
+        self._spaces: list[str] = []
         self._seen: dict[str, tuple[tuple[int, int], Announced]] = {}
+        self._unreadable: set[str] = set()
+        self._given_up: dict[str, tuple[int, int]] = {}
 
     def run_until_signal(self) -> None:
         """Supervise until SIGINT or SIGTERM, then stop every process in order."""
@@ -161,20 +166,30 @@ class Supervisor:
         for job in jobs:
             care = self._care.setdefault(job, Care(job))
             if care.may_start(moment.mono_ns):
-                self._start(care)
+                self._try_to_start(care)
         for job, care in list(self._care.items()):
             if care.hung(self._heartbeat(job), moment.mono_ns):
                 log.error("hung", job=job.name, pid=care.pid)
-                self._children[job].kill()
-                self._children[job].wait()
+                care.killed = True
+                self._children[job].kill()  # reaped in a later turn: a disk may hold it a while, and others need us
             if job not in jobs:
                 self._retire(care)
 
     def _announced(self) -> Iterable[Announced]:
-        for space in spaces(self._config.data):
+        with contextlib.suppress(OSError):
+            self._spaces = spaces(self._config.data)
+        for space in self._spaces:
             folder = Folder(self._config.data, self._shared, space)
-            with contextlib.suppress(RostraError, OSError):
+            try:
                 yield self._read(folder)
+            except (RostraError, OSError) as error:
+                if space not in self._unreadable:
+                    log.error("space_unreadable", space=space, reason=str(error))
+                self._unreadable.add(space)
+                if space in self._seen:  # what cannot be read now is what it was: nobody is taken off air by a bad disk
+                    yield self._seen[space][1]
+            else:
+                self._unreadable.discard(space)
 
     def _read(self, folder: Folder) -> Announced:
         """Read a Space again when one of its two files has changed."""
@@ -193,9 +208,21 @@ class Supervisor:
         """Whether a programme died between the end and the cutting of the recording: the next one only does that."""
         aac = folder.programmes / "floor" / "aac"
         cut = spec.recording is Recording.OFF or (aac / "recording.head").exists()
-        care = self._care.get(Job("programme", folder.space))
-        given_up = care is not None and care.young_deaths >= len(PAUSES_MS)
+        care, stamp = self._care.get(Job("programme", folder.space)), self._seen[folder.space][0]
+        if care is not None and care.young_deaths >= len(PAUSES_MS):
+            self._given_up[folder.space] = stamp
+        given_up = self._given_up.get(folder.space) == stamp
         return not cut and not given_up and (aac / "fragments.idx").exists()
+
+    def _try_to_start(self, care: Care) -> None:
+        """A machine that is out of memory or processes is asked again later; whoever runs, runs on."""
+        try:
+            self._start(care)
+        except (OSError, RostraError) as error:
+            log.error("not_started", job=care.job.name, reason=str(error))
+            moment = now().mono_ns
+            care.started(0, moment)
+            care.ended(moment)
 
     def _start(self, care: Care) -> None:
         job = care.job
@@ -247,7 +274,8 @@ class Supervisor:
         child = self._children.get(care.job)
         if child is None:
             del self._care[care.job]
-            shutil.rmtree(self._shared / care.job.key, ignore_errors=True)
+            if not any(job.key == care.job.key for job in self._care):  # the other process of the Space has the rings
+                shutil.rmtree(self._shared / care.job.key, ignore_errors=True)
         elif care.job.role == "stage":
             child.terminate()
 

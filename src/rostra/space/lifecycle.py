@@ -150,6 +150,10 @@ def _automatic_and_somebody(life: Life, spec: Spec) -> bool:
     return _automatic(life, spec) and _somebody(life, spec)
 
 
+def _awaits_go(life: Life, spec: Spec) -> bool:
+    return spec.start is Start.ON_GO and life.first_on_air_ns is None
+
+
 def _by_itself(life: Life, spec: Spec) -> bool:
     return life.cause in BY_ITSELF and _somebody(life, spec)
 
@@ -179,11 +183,14 @@ TABLE: Final[tuple[Row, ...]] = (
     (S.ON_AIR, E.MUSIC, _always, S.HOLDING, C.HOST),
     (S.ON_AIR, E.LOST, _always, S.HOLDING, C.SPEAKERS_LOST),
     (S.ON_AIR, E.STAGE_LOST, _always, S.HOLDING, C.STAGE_LOST),
+    (S.ON_AIR, E.AUTO_END_DUE, _always, S.ENDED, C.AUTO_END),
     (S.ON_AIR, E.END, _always, S.ENDED, C.HOST),
     (S.HOLDING, E.PRESENT, _by_itself, S.ON_AIR, C.SPEAKERS_BACK),
     (S.HOLDING, E.GO, _somebody, S.ON_AIR, C.HOST),
     (S.HOLDING, E.RESUME, _somebody, S.ON_AIR, C.HOST),
+    (S.HOLDING, E.RESUME, _awaits_go, S.HOLDING, C.WAITING_FOR_GO),
     (S.HOLDING, E.RESUME, _always, S.HOLDING, C.NOBODY_ARMED),
+    (S.HOLDING, E.RESUME_DUE, _awaits_go, S.HOLDING, C.WAITING_FOR_GO),
     (S.HOLDING, E.RESUME_DUE, _somebody, S.ON_AIR, C.TIME),
     (S.HOLDING, E.RESUME_DUE, _always, S.HOLDING, C.NOBODY_ARMED),
     (S.HOLDING, E.HOLD, _always, S.HOLDING, C.HOST),
@@ -278,11 +285,11 @@ def decode(line: bytes) -> Life:
         return Life(
             state=State(entry["state"]),
             cause=Cause(entry["cause"]),
-            since_ns=entry["since_ns"],
-            starts_at_ns=entry["starts_at_ns"],
-            resume_at_ns=entry["resume_at_ns"],
-            first_on_air_ns=entry["first_on_air_ns"],
-            present=entry["present"],
+            since_ns=int(entry["since_ns"]),
+            starts_at_ns=int(entry["starts_at_ns"]),
+            resume_at_ns=None if entry["resume_at_ns"] is None else int(entry["resume_at_ns"]),
+            first_on_air_ns=None if entry["first_on_air_ns"] is None else int(entry["first_on_air_ns"]),
+            present=int(entry["present"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise OperatorError(

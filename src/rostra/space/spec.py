@@ -104,12 +104,12 @@ def decode(data: bytes) -> Spec:
             id=document["id"],
             title=document["title"],
             starts_at_ns=from_iso8601(document["starts_at"]),
-            doors_s=document["doors_s"],
+            doors_s=int(document["doors_s"]),
             start=Start(document["start"]),
             recording=Recording(document["recording"]),
             time_zone=document["time_zone"],
-            planned_s=document["planned_s"],
-            auto_end_s=document["auto_end_s"],
+            planned_s=int(document["planned_s"]),
+            auto_end_s=int(document["auto_end_s"]),
         )
     except (ValueError, KeyError, TypeError, PeerError) as error:
         raise OperatorError(

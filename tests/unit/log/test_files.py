@@ -200,6 +200,7 @@ def test_a_log_set_aside_keeps_its_readers_and_makes_room_for_another(programme:
     assert reader.replaced()
     assert reader.read(reader.records[1]) == sealed("opus", 1).data
     reader.close()
+    assert set_aside(programme) == programme.with_name("floor-2"), "epochs go on over the logs of a Space"
 
 
 def test_an_index_of_another_version_is_named_and_left_alone(programme: Path, opened: Open) -> None:

@@ -30,6 +30,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
     def call(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["rostra", *arguments])
+        monkeypatch.setattr(cli.logs, "configure", lambda _role: None)  # it is for the life of a process
         monkeypatch.setattr(cli, "progress", cli.Console(stderr=True, highlight=False, width=200))
         with pytest.raises(SystemExit) as left:
             cli.main()

@@ -55,6 +55,11 @@ def test_a_moved_start_moves_the_waking() -> None:
     assert roles(later, DOORS) == set()
 
 
+def test_a_recording_that_was_left_uncut_gets_a_programme_and_no_stage() -> None:
+    ended = replace(SCHEDULED, life=replace(SCHEDULED.life, state=State.ENDED), uncut=True)
+    assert roles(ended, T) == {"programme"}
+
+
 def test_a_first_death_is_followed_by_a_start_at_once_and_dying_young_again_and_again_by_growing_pauses() -> None:
     care, now = Care(Job("stage", "abc")), 0
     pauses = []

@@ -47,6 +47,15 @@ def test_on_go_waits_for_the_host_even_when_everyone_is_there() -> None:
     assert run(life, Event.GO, spec=spec).state is State.ON_AIR
 
 
+def test_on_go_waits_for_go_also_after_a_hold_before_air() -> None:
+    spec = replace(SPEC, start=Start.ON_GO)
+    held = run(DOORS, present(1), Event.START_DUE, Input(Event.HOLD, until_ns=T + 5 * MINUTE), spec=spec)
+    due = run(held, Event.RESUME_DUE, spec=spec)
+    assert (due.state, due.cause) == (State.HOLDING, Cause.WAITING_FOR_GO)
+    assert run(due, present(0), present(1), spec=spec).state is State.HOLDING
+    assert run(due, Event.GO, spec=spec).state is State.ON_AIR
+
+
 def test_a_hold_that_the_host_asked_for_does_not_end_by_itself() -> None:
     life = run(DOORS, present(1), Event.START_DUE, Event.MUSIC, present(0), present(1))
     assert life.state is State.HOLDING

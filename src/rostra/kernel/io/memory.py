@@ -3,16 +3,25 @@
 import hashlib
 import mmap
 import os
+import stat
 from pathlib import Path
 
+from rostra.kernel.errors import OperatorError
 from rostra.kernel.io.files import make_private
 
 
 def shared_folder(data: Path) -> Path:
-    """The shared-memory folder that belongs to the data directory `data`, made if need be."""
+    """The shared-memory folder that belongs to the data directory `data`, made if need be.
+
+    Raises OperatorError `shared.foreign` when another user has made one of that name: what is in it goes on air.
+    """
     shm = Path("/dev/shm")  # noqa: S108 — meant: shared memory, in a folder of mode 0700
     name = "rostra-" + hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12]
-    return make_private((shm if os.access(shm, os.W_OK) else data) / name)
+    folder = make_private((shm if os.access(shm, os.W_OK) else data) / name)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise OperatorError("shared.foreign", f"{folder} is not ours alone.", "Remove it; Rostra makes it anew.")
+    return folder
 
 
 def create(path: Path, size: int) -> memoryview:

@@ -411,8 +411,10 @@ def _read_epoch(programme: Path) -> int:
 
 
 def _next_epoch(programme: Path, last: list[Record | None]) -> int:
-    """Later than any that was given out or used."""
-    return 1 + max(_read_epoch(programme), *(record.epoch for record in last if record), 0)
+    """Later than any that was given out or used, also by logs that were set aside."""
+    asides = (path.name.rpartition("-")[2] for path in programme.parent.glob(f"{programme.name}-*"))
+    used = [int(epoch) for epoch in asides if epoch.isdecimal()] + [record.epoch for record in last if record]
+    return 1 + max(_read_epoch(programme), *used, 0)
 
 
 def set_aside(programme: Path) -> Path | None:

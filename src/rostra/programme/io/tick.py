@@ -22,7 +22,7 @@ import numpy as np
 import structlog
 
 from rostra.kernel.clock import Anchor, Now, grid_anchor
-from rostra.kernel.errors import OperatorError, PeerError
+from rostra.kernel.errors import OperatorError, PeerError, RostraError
 from rostra.kernel.io import memory
 from rostra.kernel.io.system import now
 from rostra.kernel.shared.counters import HEARTBEAT, Counters
@@ -57,7 +57,8 @@ FILLED_FRAMES: Final = 50
 """Frames later than a second are filled with hold music: the ring holds 1.28 s."""
 
 STALE_NS: Final = 600 * SECOND_NS
-"""A Space that is scheduled and has a log older than this was postponed, and begins a new one."""
+"""A Space that was never on air and has a log older than this was postponed, or its machine was off: it begins a new
+one, and need not fill the hole."""
 
 AWAY_NS: Final = 300 * SECOND_NS
 """A start moved further away than this: the programme ends, and the supervisor starts it again in time."""
@@ -98,6 +99,9 @@ def run(folder: Folder, counters: Counters) -> int:
     """
     journal = Journal(folder)
     life = folder.read_life()
+    if life is not None and _abandoned(folder, life, now()):
+        life = lifecycle.step(life, Input(Event.AUTO_END_DUE), folder.read_spec(), now().wall_ns)
+        journal.append(life, Event.AUTO_END_DUE)
     if life is not None and life.state in _CLOSED:
         _finish_for_predecessor(folder, counters)
         journal.close()
@@ -105,6 +109,12 @@ def run(folder: Folder, counters: Counters) -> int:
     programme = Programme(folder, counters, journal, life)
     _on_sigterm(programme.stop)
     return programme.run()
+
+
+def _abandoned(folder: Folder, life: Life, at: Now) -> bool:
+    """Whether a talk that was on air has been away for so long that it is over: the machine was off for the evening."""
+    begun = life.state in lifecycle.LIVE and life.first_on_air_ns is not None
+    return begun and _age_ns(folder.programmes / "floor", at) > folder.read_spec().auto_end_s * SECOND_NS
 
 
 def _finish_for_predecessor(folder: Folder, counters: Counters) -> None:
@@ -160,10 +170,19 @@ class _Heard:
 
 def _heard_before(folder: Folder) -> _Heard:
     """What the journal says of the frames that predecessors put on air."""
-    entries = [json.loads(line) for line in folder.journal.read_bytes().splitlines()]
+    entries = [entry for line in folder.journal.read_bytes().splitlines() if (entry := _entry(line))]
     first = next((entry["on_air_frame"] for entry in entries if "on_air_frame" in entry), None)
     end = next((entry["off_air_frame"] for entry in reversed(entries) if "off_air_frame" in entry), None)
     return _Heard(first, end)
+
+
+def _entry(line: bytes) -> dict[str, Any]:
+    """A line of the journal; empty when it cannot be read."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _cut_recording(folder: Folder, spec: Spec, heard: _Heard) -> None:
@@ -178,7 +197,8 @@ class Programme:
         self._folder = folder
         self._counters = counters
         self._pen = Pen(journal)
-        self._spec = folder.read_spec()
+        self._spec_stamp = (0, 0)
+        self._spec = self._follow_spec() or folder.read_spec()
         self._mix = Ring(memory.create(folder.mix_ring, SIZE))
         self._return = Ring(memory.create(folder.return_ring, SIZE))
         self._music = music.load(folder.shared.parent)
@@ -203,7 +223,7 @@ class Programme:
 
     def _open_log(self, at: Now) -> None:
         floor = self._folder.programmes / "floor"
-        if self._life.state is State.SCHEDULED and _age_ns(floor, at) > STALE_NS:
+        if self._life.first_on_air_ns is None and _age_ns(floor, at) > STALE_NS:
             files.set_aside(floor)
         planned_s = self._spec.doors_s + self._spec.planned_s
         keep = self._spec.recording is not Recording.OFF
@@ -324,7 +344,20 @@ class Programme:
         if self.frame % FRAGMENT_FRAMES == 0:
             counters.set("disk_errors", self._log.errors + self._pen.errors)
             counters.set("fragments_dropped", self._log.dropped)
+            self._spec = self._follow_spec() or self._spec
         self._watch_clock(at)
+
+    def _follow_spec(self) -> Spec | None:
+        """The announcement when it has been changed (recording, start on GO, …); None while it is what it was."""
+        try:
+            found = self._folder.spec_json.stat()
+            stamp = (found.st_mtime_ns, found.st_ino)
+            if stamp == self._spec_stamp:
+                return None
+            spec, self._spec_stamp = self._folder.read_spec(), stamp
+        except (OSError, RostraError):
+            return None
+        return spec
 
     def _watch_clock(self, at: Now) -> None:
         skew_ns = at.wall_ns - at.mono_ns
@@ -399,8 +432,7 @@ class Programme:
         event = _VERBS.get(request.verb)
         if event is None:
             raise PeerError("command.unknown", f"A programme has no command “{request.verb}”.")
-        if event is Event.RESCHEDULE:
-            self._spec = self._folder.read_spec()
+        self._spec = self._follow_spec() or self._spec
         given = Input(event, _instant(request, "until_ns"), _instant(request, "starts_at_ns"))
         if event is Event.RESCHEDULE and given.starts_at_ns is None:
             raise PeerError("command.malformed", "A new start is needed.", "Give starts_at_ns.")

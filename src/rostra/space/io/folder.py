@@ -84,8 +84,12 @@ class Journal:
             raise Unavailable(
                 "journal.held", "The Space's programme is at work.", "Send the command to it, or try again."
             )
-        self._descriptor = os.open(folder.journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._cut_torn_line()
+        try:
+            self._descriptor = os.open(folder.journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._cut_torn_line()
+        except OSError:
+            self._lock.release()
+            raise
 
     def _cut_torn_line(self) -> None:
         size = os.fstat(self._descriptor).st_size
@@ -93,9 +97,19 @@ class Journal:
         os.ftruncate(self._descriptor, size - len(tail) + tail.rfind(b"\n") + 1)
 
     def append(self, life: Life, event: Event | None, **facts: object) -> None:
-        """Write a transition and make it durable: a few hundred bytes, a few times an event."""
-        os.write(self._descriptor, lifecycle.encode(life, event, **facts))
-        os.fdatasync(self._descriptor)
+        """Write a transition and make it durable: a few hundred bytes, a few times an event. All of the line, or none.
+
+        Raises OSError when the disk refuses it.
+        """
+        end = os.fstat(self._descriptor).st_size
+        line = lifecycle.encode(life, event, **facts)
+        try:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+            os.fdatasync(self._descriptor)
+        except OSError:
+            os.ftruncate(self._descriptor, end)
+            raise
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rostra.kernel.errors import PeerError, RostraError, Unavailable
+from rostra.kernel.errors import OperatorError, PeerError, RostraError, Unavailable
 from rostra.space.commands import (
     Decoder,
     Request,
@@ -111,3 +111,6 @@ def answer(message: dict[str, Any], handle: Callable[[Request], dict[str, Any]])
         return encode_ok(request.id, handle(request))
     except RostraError as error:
         return encode_error(message.get("id", 0), error)
+    except OSError as error:
+        fault = OperatorError("disk.failed", f"A file could not be used: {error.strerror}.", "Look at the disk.")
+        return encode_error(message.get("id", 0), fault)

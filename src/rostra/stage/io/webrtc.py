@@ -79,6 +79,7 @@ class Stage:
         self._from_programme = from_programme
         self._roster = seating.disconnected(_restore(folder))
         self._sessions: dict[str, Session] = {}
+        self._unwritten = False
         self._meters: dict[str, Meter] = {}
         self._active = Active()
         self._seats: list[str] = []
@@ -140,11 +141,12 @@ class Stage:
         offer = negotiation.read_offer(sdp)
         person = " ".join(name.split())[:NAME_CHARS_MAX]
         session = Session(make_id(secrets.token_bytes(10)), seat, person, _role(role), offer, self._changed)
-        seated = self._with_seat(session)
+        self._with_seat(session)  # refused before anything is made
         if len(self._sessions) >= SESSIONS_MAX:
             raise Unavailable("stage.busy", "Too many connections are being made.", "Try again in a few seconds.")
         try:
             answer = await session.answer()
+            self._with_seat(session)  # others have moved meanwhile
         except BaseException:
             self._later(session.close())
             raise
@@ -152,7 +154,7 @@ class Stage:
             if not other.connected:
                 self._end(other)
         self._sessions[session.id] = session
-        self._settle(seated if self._roster.find(seat) is None else self._roster)
+        self._settle(self._with_seat(session))
         return {"session": session.id, "sdp": answer}
 
     def _with_seat(self, session: Session) -> Roster:
@@ -220,10 +222,20 @@ class Stage:
         """Make `after` the roster, and let a successor find it."""
         if after == self._roster:
             return
-        written = seating.encode(after) != seating.encode(self._roster)
+        self._unwritten = self._unwritten or seating.encode(after) != seating.encode(self._roster)
         self._roster = after
-        if written:
-            self._folder.write_roster(after)
+        self._write_roster()
+
+    def _write_roster(self) -> None:
+        """A full disk does not stop the talk: what could not be written is tried again with the next report."""
+        if not self._unwritten:
+            return
+        try:
+            self._folder.write_roster(self._roster)
+        except OSError as error:
+            log.error("roster_unwritten", reason=error.strerror)
+        else:
+            self._unwritten = False
 
     # connections
 
@@ -356,6 +368,7 @@ class Stage:
         counters = self._counters
         counters.set(HEARTBEAT, now_ns)
         counters.add("ticks", CHECK_FRAMES)
+        self._write_roster()
         late = sorted(self._lateness)
         counters.set("late_ns_p99", late[len(late) * 99 // 100])
         counters.set("late_ns_max", max(counters.get("late_ns_max"), late[-1]))

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import structlog
+
 from rostra.kernel.clock import from_iso8601, to_rfc3339
-from rostra.kernel.errors import PeerError, Unavailable
+from rostra.kernel.errors import PeerError, RostraError, Unavailable
 from rostra.kernel.ids import is_space_id, make_id
 from rostra.kernel.io import system
 from rostra.kernel.io.files import Lock
@@ -24,6 +26,7 @@ from rostra.space.grants import Grant, Role
 from rostra.space.io import sockets
 from rostra.space.io.folder import Folder, Journal
 from rostra.space.lifecycle import Event, Life
+from rostra.space.spec import Spec
 from rostra.store.io.sqlite import open_store
 from rostra.store.people import Act, Link
 from rostra.store.port import Store
@@ -31,6 +34,8 @@ from rostra.store.spaces import Row, unknown
 from rostra.studio import api, links, recording, schedule
 from rostra.studio.io.keys import links_key
 from rostra.studio.schedule import Bases, Facts, Order
+
+log = structlog.get_logger()
 
 OPERATOR: Final = "operator"
 """The actor of what is done on the command line, in the audit trail."""
@@ -128,8 +133,8 @@ class Desk:
         return Created(self._view(row, folder, life), urls)
 
     def list(self) -> list[api.Space]:
-        """All Spaces, the latest start first."""
-        return [self._look(row) for row in self.store.spaces()]
+        """All Spaces, the latest start first; one whose journal cannot be read is shown as it was announced."""
+        return [self._look_or_announce(row) for row in self.store.spaces()]
 
     def show(self, space: str) -> api.Space:
         """Raises PeerError `space.unknown`."""
@@ -272,15 +277,25 @@ class Desk:
         """Write the space.json that a process was about to write when it died: the row is what counts."""
         for row in self.store.spaces():
             folder = self.folder(row.spec.id)
-            if not folder.spec_json.exists() or folder.read_spec() != row.spec:
-                with self._editing(row.spec.id) as (current, _):
-                    folder.write_spec(current.spec)
+            try:
+                if _spec_on_disk(folder) != row.spec:
+                    with self._editing(row.spec.id) as (current, _):
+                        folder.write_spec(current.spec)
+            except (RostraError, OSError) as error:  # one Space's trouble is its own
+                log.error("space_not_mended", space=row.spec.id, reason=str(error))
 
     # what there is to see
 
     def _look(self, row: Row) -> api.Space:
         folder = self.folder(row.spec.id)
         return self._view(row, folder, self._life(row, folder))
+
+    def _look_or_announce(self, row: Row) -> api.Space:
+        try:
+            return self._look(row)
+        except (RostraError, OSError) as error:
+            log.error("space_unreadable", space=row.spec.id, reason=str(error))
+            return schedule.view(row.spec, lifecycle.begin(row.spec, row.created_ns), Facts(), self.bases)
 
     def _life(self, row: Row, folder: Folder) -> Life:
         return folder.read_life() or lifecycle.begin(row.spec, row.created_ns)
@@ -292,6 +307,13 @@ class Desk:
             has_recording=_has_recording(folder),
         )
         return schedule.view(row.spec, life, facts, self.bases)
+
+
+def _spec_on_disk(folder: Folder) -> Spec | None:
+    try:
+        return folder.read_spec()
+    except RostraError:
+        return None
 
 
 def _event(verb: str) -> Event:

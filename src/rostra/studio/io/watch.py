@@ -1,8 +1,9 @@
 """What the pages of a Space watch: its state and its stage, looked up four times a second, however many watch."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
@@ -37,10 +38,11 @@ class Snapshot:
 
 
 class _Watch:
-    """One Space's lookups; they stop when nobody has asked for a while."""
+    """One Space's lookups; they stop when nobody has asked for a while. `numbers` go on from watch to watch."""
 
-    def __init__(self, look: Callable[[int], Snapshot]) -> None:
+    def __init__(self, look: Callable[[int], Snapshot], numbers: Iterator[int]) -> None:
         self._look = look
+        self._numbers = numbers
         self._latest: Snapshot | None = None
         self._changed = asyncio.Condition()
         self._wanted_at = asyncio.get_running_loop().time()
@@ -55,12 +57,10 @@ class _Watch:
             return self._latest
 
     async def _run(self) -> None:
-        number = 0
         while asyncio.get_running_loop().time() - self._wanted_at < IDLE_S:
-            number += 1
             try:
-                snapshot = await run_in_threadpool(self._look, number)
-            except RostraError:
+                snapshot = await run_in_threadpool(self._look, next(self._numbers))
+            except (RostraError, OSError):
                 pass  # what cannot be seen now is looked for again; the watchers keep what they have
             else:
                 async with self._changed:
@@ -77,6 +77,7 @@ class Watches:
         self._switchboard = switchboard
         self._closing = closing
         self._watches: dict[str, _Watch] = {}
+        self._numbers = count(1)
 
     async def events(self, space: str, you: str, still_allowed: Callable[[], object]) -> AsyncIterator[bytes]:
         """Server-sent events until the server closes or `still_allowed`, asked every `RECHECK_S`, raises."""
@@ -106,7 +107,7 @@ class Watches:
     def _watch(self, space: str) -> _Watch:
         watch = self._watches.get(space)
         if watch is None or watch.task.done():
-            watch = self._watches[space] = _Watch(lambda number: self._look(space, number))
+            watch = self._watches[space] = _Watch(lambda number: self._look(space, number), self._numbers)
         return watch
 
     def _look(self, space: str, number: int) -> Snapshot:
