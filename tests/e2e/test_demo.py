@@ -8,7 +8,7 @@ from support.server import free_port, run
 
 def test_the_demonstration_holds_a_whole_space_and_says_so_in_one_line(tmp_path: Path) -> None:
     ports = ["--studio-port", str(free_port()), "--audience-port", str(free_port())]
-    done = run("demo", "--for", "35s", "--json", "--data", str(tmp_path), *ports, timeout_s=120)
+    done = run("demo", "--for", "45s", "--json", "--data", str(tmp_path), *ports, timeout_s=120)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert set(found) == {
