@@ -23,8 +23,9 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
+    """Playwright keeps an event loop running on this thread: it may not outlive the module that drives browsers."""
     with sync_playwright() as driver:
         yield driver
 

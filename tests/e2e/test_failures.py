@@ -81,6 +81,7 @@ def test_the_programme_turns_to_hold_music_when_the_stage_is_gone_and_back_by_it
 ) -> None:
     first = records(on_air)[-1][0]
     at, seconds = strike(server, f"stage-{on_air.id}", number)
+    wait_for(lambda: state_since(on_air, at), 10, "the programme to notice")
     await_on_air(on_air, 30)
     moves = state_since(on_air, at)
     assert [move[:2] for move in moves] == [("holding", "stage_lost"), ("on_air", "speakers_back")]

@@ -82,7 +82,7 @@ def test_the_studios_page(on_air: Space, page: Page, look: tuple[str, str, str],
     page.locator("#agreed").check()
     page.locator("[data-act=open-microphone]").click()
     page.locator("[data-act=join]").click()
-    expect(page.locator(".seat[data-connected=true]")).to_have_count(3, timeout=20_000)
+    expect(page.locator(".seat[data-connected=true]")).to_have_count(3, timeout=45_000)
     page.locator("body").press("Home")
     page.mouse.move(0, 0)
     page.screenshot(path=pictures / name_of("studio", look), full_page=True)

@@ -31,6 +31,8 @@ from support.voices import read_wav
 Samples = npt.NDArray[np.float32]
 
 SECOND = SAMPLE_RATE
+PIECE = 2 * SECOND
+"""Short enough that a browser which catches up, or conceals, leaves some of them as they were said."""
 MUSIC_S = 12
 TALK_S = 24
 
@@ -222,12 +224,12 @@ def test_listeners_hear_the_hold_music_before_the_talk(story: Story, sink: str) 
 def test_listeners_hear_both_voices(story: Story, sink: str, name: str) -> None:
     heard = story.between(sink, "on air", "end")[3 * SECOND :]
     source = story.voices[name]
-    pieces = align_loop(heard, source, 4 * SECOND)
+    pieces = align_loop(heard, source, PIECE)
     at = best(pieces)
-    start = pieces.index(at) * 4 * SECOND
-    level = gain_db(heard[start : start + 4 * SECOND], source, at)
+    start = pieces.index(at) * PIECE
+    level = gain_db(heard[start : start + PIECE], source, at)
     print(f"\n{sink}: {name} correlation {[round(p.correlation, 2) for p in pieces]}, level {level:+.2f} dB")
-    assert at.correlation > 0.5, "two voices at once: each is half of what is heard"
+    assert at.correlation > 0.45, "two voices at once: each is half of what is heard; one that is not there has 0.2"
     assert abs(level) < 3
 
 
@@ -253,10 +255,10 @@ def longest_silence_ms(samples: Samples) -> float:
 def test_a_speaker_hears_the_other_and_not_themself(story: Story) -> None:
     for sink, own, other in (("host", "Voice A", "Voice B"), ("guest", "Voice B", "Voice A")):
         heard = story.between(sink, "on air", "end")[3 * SECOND :]
-        themself = best(align_loop(heard, story.voices[own], 4 * SECOND)).correlation
-        another = best(align_loop(heard, story.voices[other], 4 * SECOND)).correlation
+        themself = best(align_loop(heard, story.voices[own], PIECE)).correlation
+        another = best(align_loop(heard, story.voices[other], PIECE)).correlation
         print(f"\n{sink}: hears the other with {another:.2f}, themself with {themself:.2f}")
-        assert another > 0.6
+        assert another > 0.5
         assert themself < another / 2, "no more than one voice is like the other"
 
 
