@@ -129,7 +129,7 @@ def tell(story: Story, host: Page, guest: Page, listener: Page, fox: Firefox, fo
         wait_for(lambda ask=evaluate: ask("document.querySelector('#space').dataset.state") == "ended", 20, "the end")
     note(story, "ended", listener, fox)
     host.locator("[data-act=approve]").click()
-    space.await_state("replay")
+    wait_for(lambda: space.state == "replay", 20, "the replay to be published")
     listener.reload()
     fox.goto(space.url)
     for name, evaluate in (("chromium", listener.evaluate), ("firefox", fox.evaluate)):

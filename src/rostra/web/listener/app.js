@@ -43,7 +43,7 @@ async function ask() {
   clearTimeout(poll);
   asked_ms = now_ms();
   try {
-    const answer = await fetch(`${BASE}/state.json`);
+    const answer = await fetch(`${BASE}/state.json`, { cache: 'no-cache' });
     if (answer.status === 404) missing = true;
     else if (answer.ok) update(await answer.json());
     failures = answer.ok || missing ? 0 : failures + 1;
