@@ -424,6 +424,7 @@ def test_accepted_sockets_inherit_what_was_set_on_the_listening_one(served: Edge
     with served.connect() as client:
         client.sendall(request("/healthz"))
         assert answer(client).status == 200
+        wait_for(lambda: served.worker._talks, 5)  # the answer is here before the worker watches for the next request
         sock = socket.socket(fileno=next(iter(served.worker._talks)))
         try:
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
