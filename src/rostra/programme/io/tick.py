@@ -24,6 +24,7 @@ import structlog
 from rostra.kernel.clock import Anchor, Now, grid_anchor
 from rostra.kernel.errors import OperatorError, PeerError, RostraError
 from rostra.kernel.io import memory
+from rostra.kernel.io.files import ABSENT, stamp
 from rostra.kernel.io.system import now
 from rostra.kernel.shared.counters import HEARTBEAT, Counters
 from rostra.kernel.shared.index import Flag
@@ -197,7 +198,7 @@ class Programme:
         self._folder = folder
         self._counters = counters
         self._pen = Pen(journal)
-        self._spec_stamp = (0, 0)
+        self._spec_stamp = ABSENT
         self._spec = self._follow_spec() or folder.read_spec()
         self._mix = Ring(memory.create(folder.mix_ring, SIZE))
         self._return = Ring(memory.create(folder.return_ring, SIZE))
@@ -349,12 +350,11 @@ class Programme:
 
     def _follow_spec(self) -> Spec | None:
         """The announcement when it has been changed (recording, start on GO, …); None while it is what it was."""
+        found = stamp(self._folder.spec_json)
+        if found == self._spec_stamp:
+            return None
         try:
-            found = self._folder.spec_json.stat()
-            stamp = (found.st_mtime_ns, found.st_ino)
-            if stamp == self._spec_stamp:
-                return None
-            spec, self._spec_stamp = self._folder.read_spec(), stamp
+            spec, self._spec_stamp = self._folder.read_spec(), found
         except (OSError, RostraError):
             return None
         return spec
