@@ -55,7 +55,7 @@ LAG: Final = 2
 """Frames between the stage's writing and the programme's reading: the stage may be that late unnoticed."""
 
 FILLED_FRAMES: Final = 50
-"""Frames later than a second are filled with hold music: the ring holds 1.28 s."""
+"""Frames later than a second are filled with hold music: the ring holds 2.56 s."""
 
 STALE_NS: Final = 600 * SECOND_NS
 """A Space that was never on air and has a log older than this was postponed, or its machine was off: it begins a new
