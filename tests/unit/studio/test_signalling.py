@@ -144,9 +144,15 @@ def test_a_change_that_changes_nothing_is_refused() -> None:
         ("arm", False, Verb.ARM),
         ("disarm", False, Verb.ARM),
         ("mute", False, Verb.MODERATE),
-        ("unmute", False, Verb.MODERATE),
         ("remove", False, Verb.MODERATE),
     ],
 )
 def test_who_may_do_what_to_a_seat(order: str, own: bool, verb: Verb) -> None:
     assert signalling.right_for(order, own=own) is verb
+
+
+def test_nobody_unmutes_another() -> None:
+    with pytest.raises(PeerError) as refused:
+        signalling.right_for("unmute", own=False)
+    assert refused.value.code == "seat.consent"
+    assert refused.value.hint
