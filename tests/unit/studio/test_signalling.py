@@ -1,5 +1,7 @@
 """WHIP's rules: bodies that are what they say, and no larger; who may do what to a seat."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +43,11 @@ def code_of(call: object, *arguments: object) -> str:
 def test_a_fit_offer_passes_unchanged_whatever_its_line_ends() -> None:
     assert signalling.offer(OFFER.encode()) == OFFER
     assert signalling.offer(OFFER.replace("\r\n", "\n").encode()) == OFFER
+
+
+def test_the_offers_of_tools_that_only_send_pass() -> None:
+    for client in ("ffmpeg", "gstreamer-like"):
+        signalling.offer((Path(__file__).parents[1] / f"stage/offers/{client}.sdp").read_bytes())
 
 
 @pytest.mark.parametrize("direction", ["a=sendonly", "a=mid:1"])
