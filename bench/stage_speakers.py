@@ -3,7 +3,7 @@
     python bench/stage_speakers.py [--for SECONDS] [SPEAKERS …]
 
 The speakers are aiortc connections of one other process that send packets encoded beforehand; Linux counts the stage's
-time (user and system, threads included) from /proc. All talk without a pause, each hears a mix of their own; in the last
+time (user and system, threads included) from /proc. All talk without a pause and hear a mix of their own; in the last
 row all but three are muted, as on most stages. The floor is libopus alone, in the same run: decoding every speaker and
 encoding for every listener.
 """
@@ -133,7 +133,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("speakers", type=int, nargs="*", default=[1, 4, 13, 20])
     parser.add_argument(
-        "--for", dest="seconds", type=float, default=12.0, help="seconds a row; lateness is of the last 10"
+        "--for", dest="seconds", type=float, default=12.0, help="seconds a row, lateness of the last 10"
     )
     options = parser.parse_args()
     hooks.offer_loopback()
