@@ -383,6 +383,8 @@ class Stage:
         counters.set("late", total.late)
         counters.set("folded", total.folded)
         counters.set("stretched", total.stretched)
+        counters.set("waited", total.waited)
+        counters.set("skipped", total.skipped)
 
     async def close(self) -> None:
         """Tell every speaker that the stage goes, so that they come back to its successor at once."""
