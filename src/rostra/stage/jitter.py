@@ -73,6 +73,9 @@ FAR: Final = 10 * SAMPLE_RATE
 STEP: Final = SAMPLE_RATE // 400
 """2.5 ms, the unit of all Opus durations (RFC 6716 section 2)."""
 
+CONCEAL_STEP: Final = SAMPLE_RATE // 100
+"""What concealment is asked for in: libopus makes 10 ms of SILK even when asked for less, and throws the rest away."""
+
 PACKET_SAMPLES_MAX: Final = 120 * SAMPLE_RATE // 1000
 PACKET_BYTES_MAX: Final = 6 * 1275 + 13
 """Six frames of 20 ms, the longest packet, each of the most bytes, and its head (RFC 6716 section 3.2)."""
@@ -296,7 +299,7 @@ class Jitter:
     def _restart(self) -> None:
         """Forget the line of samples; the next packet begins another."""
         if self._begun:
-            self._seams.append(Action(Kind.RESET))
+            self._seam(Kind.RESET)
             self.tally.restarts += 1
         self._held.clear()
         self._transit.restart()
@@ -464,6 +467,11 @@ class Jitter:
 
     # bounds
 
+    def _seam(self, kind: Kind) -> None:
+        """Tell the decoder before anything else in the next pull, once."""
+        if all(action.kind is not kind for action in self._seams):
+            self._seams.append(Action(kind))
+
     def _end(self) -> int:
         last = self._held[max(self._held)]
         return last.at + last.samples
@@ -480,12 +488,12 @@ class Jitter:
         self.tally.skipped += len(early)
         self._head = self._done = head
         self._begun = True
-        self._seams.append(Action(Kind.SKIP))
+        self._seam(Kind.SKIP)
 
 
 def _steps_up(samples: int) -> int:
-    """The least multiple of STEP that is not under `samples`."""
-    return -(-samples // STEP) * STEP
+    """The least multiple of CONCEAL_STEP that is not under `samples`."""
+    return -(-samples // CONCEAL_STEP) * CONCEAL_STEP
 
 
 def count_shift(tally: Tally, shorter: int) -> None:

@@ -16,6 +16,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from rostra.kernel.units import FRAME_SAMPLES
+
 Pcm = npt.NDArray[np.float32]
 
 TAPS: Final = 16
@@ -55,6 +57,7 @@ def _banded() -> Pcm:
 
 
 _BANDED: Final = _banded()
+_COUNT: Final = np.arange(2 * FRAME_SAMPLES, dtype=np.float64)
 
 
 class Resampler:
@@ -66,7 +69,7 @@ class Resampler:
 
     def wants(self, ratio: float, samples: int) -> int:
         """How many samples of input the next `samples` of output use up; `ratio` is the one over the other."""
-        assert abs(ratio - 1) <= RATIO_MAX
+        assert abs(ratio - 1) <= RATIO_MAX * 1.01  # 1 - 1e-3 is not 1e-3 from 1
         return int(self._place + samples * ratio)
 
     def run(self, incoming: Pcm, ratio: float, samples: int) -> Pcm:
@@ -76,15 +79,22 @@ class Resampler:
         self._past = line[len(line) - TAPS :]
         if ratio == 1.0 and self._place == 0.0:
             return line[_CENTRE : _CENTRE + samples]
-        places = self._place + np.arange(samples) * ratio
-        whole = places.astype(np.intp)
+        places = self._place + _COUNT[:samples] * ratio
+        first, last = int(places[0]), int(places[-1])
         self._place = self._place + samples * ratio - len(incoming)
-        sums = _sums(line, int(whole[-1]) + 1)[:, whole]
-        between = (places - whole).astype(np.float32)
-        made: Pcm = sums[DEGREE]
-        for degree in range(DEGREE - 1, -1, -1):
-            made *= between
+        sums = _sums(line, last + 1)
+        if last - first == samples - 1:  # the place has not passed over a sample: nothing to pick out
+            sums = sums[:, first : last + 1]
+            between = (places - _COUNT[first : last + 1]).astype(np.float32)
+        else:
+            whole = places.astype(np.intp)
+            sums = sums[:, whole]
+            between = (places - whole).astype(np.float32)
+        made: Pcm = sums[DEGREE] * between
+        for degree in range(DEGREE - 1, 0, -1):
             made += sums[degree]
+            made *= between
+        made += sums[0]
         return made
 
 

@@ -55,6 +55,7 @@ REST: Final = 1
 """Frames to leave alone after one was cut in speech: not more than a quarter of the time goes, so words stay whole."""
 
 _DECIMATE: Final = 6
+_PEAK: Final = PERIOD_MIN // _DECIMATE // 2  # what lies nearer belongs to the same peak
 _RAMP: Final[Pcm] = ((np.arange(FADE) + 0.5) / FADE).astype(np.float32)
 
 
@@ -96,7 +97,9 @@ def seek(line: Pcm, origin: int, others: int) -> tuple[int, float]:
     distances = np.abs(np.arange(len(likeness)) + of - at)
     likeness[(distances < PERIOD_MIN // _DECIMATE) | (distances > PERIOD_MAX // _DECIMATE)] = -1
     good = np.flatnonzero(likeness >= likeness.max() - NEARLY)
-    place = int(good[np.argmax(distances[good])]) * _DECIMATE + others
+    farthest = int(good[np.argmax(distances[good])])
+    around = max(0, farthest - _PEAK)
+    place = (around + int(np.argmax(likeness[around : farthest + _PEAK + 1]))) * _DECIMATE + others
     first = max(0, place - _DECIMATE, origin - PERIOD_MAX)
     last = min(len(line) - FADE, place + _DECIMATE)
     if others < origin:

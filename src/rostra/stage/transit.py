@@ -14,7 +14,7 @@ new one. Of that weight, `AMPLE` must be covered. All the weights add up to 17.8
 
 - a single late half-second weighs 1, more than the part left uncovered: the need rises at once, and for 3 s;
 - what comes back at least every 7.6 s is covered for good; what is rarer costs a concealment each time;
-- after bad minutes the need falls again within 28 s.
+- after bad minutes the need falls again within 23 s.
 
 `AMPLE` and `LEAST` are two such quantiles with room between them, so that the delay need not follow every change: more
 than the first asks for is surplus, less than the second is too little. The floor is followed at once when it falls, and

@@ -13,7 +13,7 @@ from rostra.kernel.shared.ring import Pcm
 from rostra.kernel.units import FRAME_SAMPLES, SAMPLE_RATE
 from rostra.stage import stretch
 from rostra.stage.io.opus import Decoder
-from rostra.stage.jitter import Action, Jitter, Kind, Packet, Tally, count_shift
+from rostra.stage.jitter import Action, Jitter, Kind, Packet, Tally, count_shift, packet_samples
 from rostra.stage.resample import Resampler
 from rostra.stage.stretch import Stretcher
 
@@ -103,7 +103,7 @@ class Playout:
         """Just `action.samples` samples; a damaged packet is concealed."""
         try:
             if action.kind is Kind.RECOVER:
-                return self._decoder.recover(action.payload, action.samples)
+                return self._recover(action)
             if action.kind is Kind.DECODE:
                 decoded = self._decoder.decode(action.payload)
                 if len(decoded) == action.samples:
@@ -111,6 +111,13 @@ class Playout:
         except PeerError:
             self.tally.malformed += 1
         return self._decoder.conceal(action.samples)
+
+    def _recover(self, action: Action) -> Pcm:
+        """The hole's samples. libopus rebuilds whole packets only: of one whose start was concealed, take the end."""
+        whole = packet_samples(action.payload)
+        if whole > action.samples:
+            self._end_here()
+        return self._decoder.recover(action.payload, whole)[whole - action.samples :]
 
     def _end_here(self) -> None:
         """What comes next does not join: keep a little of how this would have gone on."""
