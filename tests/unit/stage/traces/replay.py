@@ -9,6 +9,9 @@ from rostra.stage.stretch import PERIOD_MAX
 from unit.stage.traces.model import Trace
 
 CELT_20_MS = bytes([31 << 3])
+HEADS = {960: CELT_20_MS, 2880: bytes([11 << 3])}
+"""The first byte of packets of 20 and 60 ms (RFC 6716 section 3.1)."""
+
 PERIOD = 384
 """What one stretch does here: a voice of 125 Hz."""
 
@@ -30,7 +33,7 @@ def packets(
     """When each packet arrives (ms), and the packet; the first one's number and timestamp are `origin`."""
     for one in trace.arrivals:
         number = one.sample // trace.samples
-        payload = payloads[number % len(payloads)] if payloads else CELT_20_MS + number.to_bytes(4, "big")
+        payload = payloads[number % len(payloads)] if payloads else HEADS[trace.samples] + number.to_bytes(4, "big")
         sequence, timestamp = one.number + origin[0], one.sample + origin[1]
         yield one.at_ms, Packet(1, sequence & 0xFFFF, timestamp & 0xFFFF_FFFF, payload)
 
