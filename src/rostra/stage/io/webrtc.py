@@ -418,6 +418,8 @@ class Stage:
         reasons = Counter(session.plan.reason for session in self._sessions.values())
         for reason in Reason:
             counters.set(f"rate_{reason}", reasons[reason])
+        counters.set("waited", total.waited)
+        counters.set("skipped", total.skipped)
 
     async def close(self) -> None:
         """Tell every speaker that the stage goes, so that they come back to its successor at once."""
