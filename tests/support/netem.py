@@ -4,7 +4,7 @@ The theory. A way (one direction of a link) is a queue before a bottleneck, and 
 
 1. may be lost: with probability `loss` by itself, and in bursts by a Gilbert-Elliott chain (`Bursts`): two states, one
    of which loses everything, changed by one draw a packet. With leave = 1 / length and enter = leave × share /
-   (1 - share) the chain loses `share` of all packets, in runs of `length` packets on average, which is what a radio link does;
+   (1 - share) the chain loses `share` of all packets, in runs of `length` on average, which is what a radio link does;
 2. waits for the bottleneck when there is one (`rate_kbit_s`): size / rate each, behind those before it. Who would wait
    longer than `queue_ms` is dropped at the tail; a long queue is a bloated one;
 3. travels for `delay_ms`, more or less by up to `jitter_ms`, each packet by itself: those that overtake each other come
