@@ -65,7 +65,10 @@ class Command(_Given):
 
 
 class SeatChange(_Given):
-    """What is absent, or null, stays as it is; `removed` goes before everything else."""
+    """What is absent, or null, stays as it is; `removed` goes before everything else.
+
+    `muted: false` is for one's own seat only: others can be muted, and unmute themselves.
+    """
 
     armed: bool | None = None
     muted: bool | None = None
@@ -174,6 +177,7 @@ _STATUS: Final[dict[str, int]] = {
     "link.expired": 401,
     "link.revoked": 401,
     "grant.denied": 403,
+    "seat.consent": 403,
     "space.unknown": 404,
     "seat.unknown": 404,
     "link.unknown": 404,

@@ -28,6 +28,7 @@ def test_the_libraries_are_those_whose_insides_were_read() -> None:
     assert "self.receiver.data_received(" in protocol
     assert "self.receiver.request_received(" in protocol
     assert "get_host_addresses(" in inspect.getsource(aioice.ice.Connection.gather_candidates)
+    assert "asyncio.create_task(self.query_consent())" in inspect.getsource(aioice.ice.Connection.connect)
 
 
 def test_rtp_of_the_negotiated_type_is_taken_and_still_counted() -> None:
@@ -75,3 +76,16 @@ def test_every_datagram_and_every_check_is_noticed() -> None:
         return len(heard)
 
     assert asyncio.run(scene()) == 2
+
+
+def test_who_only_sends_is_not_asked_for_consent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aioice.ice, "CONSENT_INTERVAL", 0)
+
+    async def scene() -> None:
+        peer = RTCPeerConnection()
+        receiver = peer.addTransceiver("audio").receiver
+        hooks.trust_hearing(receiver)
+        await receiver.transport.transport._connection.query_consent()  # aioice's own would go on until it is refused
+        await peer.close()
+
+    asyncio.run(asyncio.wait_for(scene(), 20))

@@ -1,4 +1,4 @@
-"""The private places of aiortc and aioice that the stage takes hold of: three, all here, all checked on every use.
+"""The private places of aiortc and aioice that the stage takes hold of: all here, all checked on every use.
 
 aiortc decodes what it receives by itself, and does not survive loss (its issue 543); so RTP is taken from it where a
 packet has been decrypted and routed. `tests/unit/stage/test_hooks.py` fails as soon as the pinned version moves.
@@ -46,6 +46,21 @@ def watch(receiver: RTCRtpReceiver, heard: Callable[[], None]) -> None:
     connection = receiver.transport.transport._connection
     for name in ("data_received", "request_received"):
         vars(connection)[name] = _after(getattr(connection, name), heard)
+
+
+def trust_hearing(receiver: RTCRtpReceiver) -> None:
+    """Ask the peer for no consent (RFC 7675): nothing but reports is sent to it.
+
+    FFmpeg never answers a check once it sends, and aioice would close the connection after half a minute. Whoever
+    calls this looks after the peer by what is heard of it.
+    """
+    connection = receiver.transport.transport._connection
+    assert inspect.iscoroutinefunction(connection.query_consent), "aioice has changed"
+
+    async def nothing() -> None:
+        pass
+
+    vars(connection)["query_consent"] = nothing
 
 
 def _after(method: Callable[..., None], heard: Callable[[], None]) -> Callable[..., None]:

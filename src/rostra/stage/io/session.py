@@ -102,12 +102,19 @@ class Session:
             self._peer.addTrack(self._track)
         (receiver,) = self._peer.getReceivers()
         hooks.take_rtp(receiver, self._offer.payload_type, self._receive)
-        hooks.watch(receiver, self._heard)
+        if self._offer.hears:
+            hooks.watch(receiver, self._heard)
+        else:
+            hooks.trust_hearing(receiver)
         self._peer.on("connectionstatechange", self._moved)
 
     def _moved(self) -> None:
         state = self._peer.connectionState
         self.connected = state == "connected"
+        if state == "failed":
+            (receiver,) = self._peer.getReceivers()
+            cause = "dtls" if receiver.transport.state == "failed" else "ice"
+            log.warning("session_failed", session=self.id, seat=self.seat, cause=cause)
         self.gone = self.gone or state in ("failed", "closed")
         if self.connected or self.gone:
             self._changed(self)
@@ -116,8 +123,8 @@ class Session:
         self.heard_ns = time.monotonic_ns()
 
     def _receive(self, packet: RtpPacket) -> None:
-        arrived = Packet(packet.ssrc, packet.sequence_number, packet.timestamp, packet.payload)
-        self.playout.put(arrived, time.monotonic_ns())
+        now_ns = self.heard_ns = time.monotonic_ns()
+        self.playout.put(Packet(packet.ssrc, packet.sequence_number, packet.timestamp, packet.payload), now_ns)
 
     async def trickle(self, fragment: str) -> None:
         """Take further candidates. Raises PeerError `sdp.*`."""
