@@ -20,6 +20,7 @@ from e2e.stage.process import LATE_FRAMES, Stage, running, until, whip, write_wa
 from rostra.kernel.shared.ring import Frame, Pcm
 from rostra.kernel.units import FRAME_NS, FRAME_SAMPLES
 from support.browsers import chromium, firefox, program
+from support.ffmpeg_whip import publishing
 from support.heard import Band, Heard, compare, speech
 from support.netem import Condition
 from support.netns import Laboratory, Links, laboratory, listener
@@ -211,7 +212,7 @@ class Stand:
 
 
 @contextmanager
-def stand(root: Path, playwright: Playwright, names: Sequence[str] = ("chromium", "firefox")) -> Iterator[Stand]:
+def stand(root: Path, playwright: Playwright, names: Sequence[str] = tuple(BANDS)) -> Iterator[Stand]:
     """Everything, with all speakers armed and heard."""
     with ExitStack() as made:
         lab = made.enter_context(laboratory("stage", *names))
@@ -266,4 +267,14 @@ def _firefox(
     return page.evaluate
 
 
-START: Final[dict[str, Callable[..., Callable[[str], Any] | None]]] = {"chromium": _chromium, "firefox": _firefox}
+def _ffmpeg(made: ExitStack, root: Path, playwright: Playwright, lab: Laboratory, stage: Stage, url: str) -> None:
+    file = write_wav(root / "ffmpeg.wav", SAID["ffmpeg"])
+    inside = lab.command("ffmpeg")
+    made.enter_context(publishing(f"{url}?seat=ffmpeg&name=ffmpeg", "token", file, root / "ffmpeg", inside=inside))
+
+
+START: Final[dict[str, Callable[..., Callable[[str], Any] | None]]] = {
+    "chromium": _chromium,
+    "firefox": _firefox,
+    "ffmpeg": _ffmpeg,
+}
