@@ -106,6 +106,17 @@ class Spaces(BaseModel):
     spaces: list[Space]
 
 
+class Network(BaseModel):
+    """How well a seat is connected, over the last seconds; null is unknown."""
+
+    rtt_ms: Annotated[float | None, Field(description="round trip, by their receiver reports")] = None
+    loss_in: Annotated[float | None, Field(description="of 1: their packets that the stage misses")] = None
+    loss_out: Annotated[float | None, Field(description="of 1: the stage's packets that they miss")] = None
+    jitter_ms: Annotated[float | None, Field(description="of what comes from them (RFC 3550)")] = None
+    delay_ms: Annotated[float | None, Field(description="what the stage holds back against jitter")] = None
+    quality: Annotated[str | None, Field(description="good, fair or poor: the worst of the above")] = None
+
+
 class Seat(BaseModel):
     id: str
     name: str
@@ -115,6 +126,8 @@ class Seat(BaseModel):
     connected: bool = False
     level_db: float | None = None
     speaking: bool = False
+    gain_db: Annotated[float, Field(description="what the automatic gain adds")] = 0.0
+    network: Network = Network()
     you: bool = False
 
 

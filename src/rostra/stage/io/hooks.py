@@ -5,17 +5,52 @@ packet has been decrypted and routed. `tests/unit/stage/test_hooks.py` fails as 
 """
 
 import inspect
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
 import aioice.ice
-from aiortc import RTCRtpReceiver
+from aiortc import RTCRtpReceiver, RTCRtpSender
 from aiortc.rtcrtpreceiver import StreamStatistics
-from aiortc.rtp import RtpPacket
+from aiortc.rtp import AnyRtcpPacket, RtcpRrPacket, RtcpSrPacket, RtpPacket
 
 from rostra.kernel.units import SAMPLE_RATE
+from rostra.stage.network import Count, Report
 
 LOOPBACK: Final = "127.0.0.1"
+
+
+def counted(receiver: RTCRtpReceiver) -> tuple[Count, float] | None:
+    """What came of the newest stream, and its jitter (RFC 3550 section 6.4.1) in ms; None before the first packet."""
+    streams: dict[int, StreamStatistics] = vars(receiver)["_RTCRtpReceiver__remote_streams"]
+    if not streams:
+        return None
+    newest = streams[next(reversed(streams))]
+    return Count(newest.packets_expected, newest.packets_received), 1000 * newest.jitter / SAMPLE_RATE
+
+
+def take_reports(sender: RTCRtpSender, sink: Callable[[Report], None]) -> None:
+    """Give the receiver reports about `sender`'s stream to `sink`, and take nothing else that RTCP asks for.
+
+    aiortc's own handler keeps statistics that nobody reads, and sends again what a NACK names; none was negotiated.
+    """
+    assert list(inspect.signature(sender._handle_rtcp_packet).parameters) == ["packet"], "aiortc's sender has changed"
+    private = vars(sender)
+    assert "_RTCRtpSender__lsr" in private, "aiortc's sender has changed"
+
+    async def take(packet: AnyRtcpPacket) -> None:
+        if not isinstance(packet, RtcpRrPacket | RtcpSrPacket):
+            return
+        for report in packet.reports:
+            if report.ssrc != sender._ssrc:
+                continue
+            rtt_ms = None
+            if report.dlsr and report.lsr == private["_RTCRtpSender__lsr"]:
+                elapsed_s = time.time() - private["_RTCRtpSender__lsr_time"] - report.dlsr / 65_536
+                rtt_ms = max(0.0, 1000 * elapsed_s)
+            sink(Report(report.fraction_lost / 256, rtt_ms))
+
+    private["_handle_rtcp_packet"] = take
 
 
 def take_rtp(receiver: RTCRtpReceiver, payload_type: int, sink: Callable[[RtpPacket], None]) -> None:
