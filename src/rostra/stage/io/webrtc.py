@@ -408,6 +408,8 @@ class Stage:
         counters.set("late", total.late)
         counters.set("folded", total.folded)
         counters.set("stretched", total.stretched)
+        counters.set("waited", total.waited)
+        counters.set("skipped", total.skipped)
         qualities = Counter(session.network(now_ns).quality for session in self._sessions.values())
         for quality in Quality:
             counters.set(f"network_{quality}", qualities[quality])
