@@ -116,7 +116,7 @@ def heard(mixed: Pcm, voice: int) -> Voice:
 
 
 def test_both_mixers_make_the_same_mix(tmp_path: Path) -> None:
-    """Sample by sample while nothing is lost; and with 5 % lost, each voice as well as there."""
+    """Wave by wave while nothing is lost, but for what is stretched; and with 5 % lost, each voice as well as there."""
     packets = arrivals()
     mixes = {"Janus": mixed_by_janus(packets, tmp_path / "janus"), "Rostra": mixed_by_us(packets)}
     for number, band in enumerate(BANDS):
@@ -130,7 +130,7 @@ def test_both_mixers_make_the_same_mix(tmp_path: Path) -> None:
                 end="",
             )
         print(f"\nvoice {number}: the two mixes are alike by {same:.4f}", end="")
-        assert same > 0.95
+        assert same > 0.85
         assert abs(ours.level_db - theirs.level_db) < 0.5
         assert ours.clean.likeness > theirs.clean.likeness - 0.05
         assert ours.bad.envelope > theirs.bad.envelope - 0.05
