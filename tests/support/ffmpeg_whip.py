@@ -8,7 +8,7 @@ FFmpeg on GnuTLS makes its own certificate on the curve P-224, which OpenSSL 4 r
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -22,9 +22,12 @@ from support.streams import make_certificate
 
 @contextmanager
 def publishing(
-    url: str, token: str, file: Path, folder: Path, *, flags: str = ""
+    url: str, token: str, file: Path, folder: Path, *, flags: str = "", inside: Sequence[str] = ()
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """`file`, over and over, published to `url`; what FFmpeg says goes to `folder`/ffmpeg.log."""
+    """`file`, over and over, published to `url`; what FFmpeg says goes to `folder`/ffmpeg.log.
+
+    `inside` is the command that starts others where it is to be (in a namespace).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     pem = make_certificate(folder / "certificate.pem")
     key = folder / "key.pem"
@@ -33,7 +36,7 @@ def publishing(
     key.write_bytes(private.private_bytes(serialization.Encoding.PEM, traditional, serialization.NoEncryption()))
     with (folder / "ffmpeg.log").open("wb") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "support.ffmpeg_whip", url, token, str(file), str(pem), str(key), flags],
+            [*inside, sys.executable, "-m", "support.ffmpeg_whip", url, token, str(file), str(pem), str(key), flags],
             cwd=Path(__file__).parent.parent,
             stdout=log,
             stderr=log,
