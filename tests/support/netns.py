@@ -107,7 +107,10 @@ class Laboratory:
 
 
 class Links:
-    """TUN links between namespaces, carried by one forwarder. Link n has the addresses 10.77.n.1 and 10.77.n.2."""
+    """TUN links between namespaces, carried by one forwarder. Link n has the addresses 10.77.n.1 and 10.77.n.2.
+
+    The first end is the guest's: its first link is its way out.
+    """
 
     def __init__(self, lab: Laboratory, links: dict[str, tuple[str, str]], seed: int) -> None:
         self._ends = links
@@ -130,9 +133,16 @@ class Links:
                     _ip("-n", lab.file(end).name, "link", "set", device, "addrgenmode", "none")
                     _ip("-n", lab.file(end).name, "addr", "add", f"{here}/24", "dev", device)
                     _ip("-n", lab.file(end).name, "link", "set", device, "up")
+                self._route(lab, link)
         except BaseException:
             self.close()
             raise
+
+    def _route(self, lab: Laboratory, link: str) -> None:
+        """Where the first end has no way out yet, this is it: browsers use the address that leads there."""
+        here, there = self._ends[link]
+        if not lab.run(here, "ip", "route", "show", "default").stdout:
+            _ip("-n", lab.file(here).name, "route", "add", "default", "via", self.address(link, there))
 
     def address(self, link: str, end: str) -> str:
         """The address of `link` in the namespace `end`."""
