@@ -40,13 +40,17 @@ class Internet:
 
     def block(self, *rules: str) -> None:
         """Let the router drop what matches any of the nftables expressions, and only that."""
-        nft(self.lab, "router", "flush chain ip walls through\n" + "".join(f"add rule ip walls through {r} drop\n" for r in rules))
+        added = "".join(f"add rule ip walls through {rule} drop
+" for rule in rules)
+        nft(self.lab, "router", f"flush chain ip walls through
+{added}")
 
     @contextmanager
     def running(self, name: str, command: Sequence[str], log: Path) -> "Iterator[subprocess.Popen[bytes]]":
         """A program inside a namespace, until the block ends."""
         with log.open("wb") as out:
-            process = subprocess.Popen(self.lab.command(name, *command), stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+            inside = self.lab.command(name, *command)
+            process = subprocess.Popen(inside, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         try:
             yield process
         finally:
@@ -67,13 +71,14 @@ def internet() -> Iterator[Internet]:
 def plug(lab: Laboratory, name: str, address: str) -> None:
     """Connect a namespace to the router, as `address` with a way out through `….1`."""
     gateway = address.rsplit(".", 1)[0] + ".1"
+    router, here = lab.file("router").name, lab.file(name).name
     for arguments in (
-        ("-n", lab.file("router").name, "link", "add", name, "type", "veth", "peer", "eth0", "netns", lab.file(name).name),
-        ("-n", lab.file("router").name, "addr", "add", f"{gateway}/24", "dev", name),
-        ("-n", lab.file("router").name, "link", "set", name, "up"),
-        ("-n", lab.file(name).name, "addr", "add", f"{address}/24", "dev", "eth0"),
-        ("-n", lab.file(name).name, "link", "set", "eth0", "addrgenmode", "none", "up"),
-        ("-n", lab.file(name).name, "route", "add", "default", "via", gateway),
+        ("-n", router, "link", "add", name, "type", "veth", "peer", "eth0", "netns", here),
+        ("-n", router, "addr", "add", f"{gateway}/24", "dev", name),
+        ("-n", router, "link", "set", name, "up"),
+        ("-n", here, "addr", "add", f"{address}/24", "dev", "eth0"),
+        ("-n", here, "link", "set", "eth0", "addrgenmode", "none", "up"),
+        ("-n", here, "route", "add", "default", "via", gateway),
     ):
         ip(*arguments)
 

@@ -1,26 +1,25 @@
 """The stage from far away: behind a 1:1 NAT, through a relay where UDP is blocked, and no tool against others."""
 
-import asyncio
 import json
-import socket
+import ssl
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from aioice.stun import TransactionFailed
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from e2e.stage.process import Stage, likeness, samples, until, voice, whip, write_wav
-from rostra.kernel.ids import make_id
+from rostra.kernel.errors import Unavailable
+from rostra.kernel.shared.ring import Pcm
 from rostra.ops import probes
 from rostra.studio import ice
 from rostra.studio.ice import Servers
-from support.browsers import QUIET, program
-from support.certificates import Authority
+from support.browsers import chromium, program
 from support.internet import GUEST, PUBLIC, STAGE, TURN, Internet, internet
 from support.netns import listener
 from support.server import wait_for
@@ -49,10 +48,10 @@ places = memory.create(folder.shared / "stage.counters", counters.SIZE)
 webrtc.run(folder, counters.Counters(places, writer=True), Options(**json.loads(sys.argv[4])))
 """
 
-SPEAK = """async ([url, seat, servers, policy]) => {
+SPEAK = """async ([url, seat, servers]) => {
   const plain = {echoCancellation: false, noiseSuppression: false, autoGainControl: false};
   const media = await navigator.mediaDevices.getUserMedia({audio: plain});
-  const peer = window.peer = new RTCPeerConnection({iceServers: servers, iceTransportPolicy: policy});
+  const peer = window.peer = new RTCPeerConnection({iceServers: servers});
   for (const track of media.getTracks()) peer.addTrack(track, media);
   await peer.setLocalDescription(await peer.createOffer());
   await new Promise((resolve) => {
@@ -93,16 +92,25 @@ def net() -> Iterator[Internet]:
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for the TURN server that nobody signed but itself, and its key behind it."""
+    file = tmp_path_factory.mktemp("certificate") / "turn.pem"
+    made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
+    named = ["-subj", "/CN=turn", "-addext", f"subjectAltName=IP:{TURN}", "-keyout", str(file), "-out", f"{file}.crt"]
+    subprocess.run([program("openssl"), *made, *named], check=True, capture_output=True)
+    return file
 
 
 @pytest.fixture(scope="module")
-def coturn(net: Internet, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def coturn(net: Internet, certificate: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The configuration that we ship, with what it leaves to the operator."""
     folder = tmp_path_factory.mktemp("coturn")
-    certificate, key = authority.issue(TURN)
-    filled = {"static-auth-secret": SECRET, "allowed-peer-ip": PUBLIC, "cert": certificate, "pkey": key}
+    filled = {
+        "static-auth-secret": SECRET,
+        "allowed-peer-ip": PUBLIC,
+        "cert": f"{certificate}.crt",
+        "pkey": certificate,
+    }
     filled |= {"listening-ip": TURN, "relay-ip": TURN, "pidfile": folder / "pid", "userdb": folder / "db"}
     conf = folder / "coturn.conf"
     conf.write_text(COTURN.read_text() + "".join(f"{name}={value}\n" for name, value in filled.items()))
@@ -128,6 +136,112 @@ def stage(net: Internet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture(scope="module")
 def url(net: Internet, stage: Stage) -> Iterator[str]:
-    with whip(stage) as local, net.lab.inside("stage", lambda: listener(STAGE, WEB)) as door:
-        with carried(door, int(local.split(":")[2].split("/")[0])):
-            yield f"http://{PUBLIC}:{WEB}/whip/stage-test"
+    """Where the stage's WHIP is from outside."""
+    with whip(stage, net.lab.inside("stage", lambda: listener(STAGE, WEB))) as inside:
+        yield inside.replace("127.0.0.1", PUBLIC)
+
+
+@pytest.fixture(scope="module")
+def said() -> Pcm:
+    return voice(4, 1)
+
+
+@pytest.fixture(scope="module")
+def browser(net: Internet, certificate: Path, said: Pcm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """The guest's Chromium, which trusts the TURN server's certificate as its user told it to."""
+    home = tmp_path_factory.mktemp("home")
+    store = home / ".pki/nssdb"
+    store.mkdir(parents=True)
+    trust = [["-N", "--empty-password"], ["-A", "-t", "C,,", "-n", "turn", "-i", f"{certificate}.crt"]]
+    for arguments in trust:
+        subprocess.run([program("certutil"), "-d", f"sql:{store}", *arguments], check=True, capture_output=True)
+    script = home / "chromium"
+    inside = " ".join(net.lab.command("guest", program("chromium")))
+    script.write_text(f'#!/bin/sh\nHOME={home} exec {inside} "$@"\n')
+    script.chmod(0o755)
+    microphone = write_wav(home / "said.wav", said)
+    with (
+        sync_playwright() as playwright,
+        chromium(
+            playwright, microphone=microphone, executable=str(script), trusted=f"http://{PUBLIC}:{WEB}"
+        ) as browser,
+    ):
+        yield browser
+
+
+@pytest.fixture(autouse=True)
+def open_again(net: Internet) -> Iterator[None]:
+    yield
+    net.block()
+
+
+def speak(browser: Browser, url: str, seat: str, servers: Servers | None = None) -> Page:
+    told = ice.offered(servers or Servers(), "test", time.time_ns())
+    page = browser.new_page()
+    page.goto(url)
+    page.evaluate(SPEAK, [url, seat, [server.model_dump() for server in told.ice_servers]])
+    return page
+
+
+def is_heard(stage: Stage, seat: str, said: Pcm) -> None:
+    """The seat's voice, alone in the mix."""
+    stage.call("arm", seat=seat)
+    quiet = np.zeros(960, np.float32)
+    until(lambda: likeness(samples(stage.programme(2, quiet, on_air=True)), said) > 0.85, f"{seat} in the mix", 40)
+    stage.call("disarm", seat=seat)
+
+
+@pytest.mark.browser
+def test_a_stage_behind_a_nat_is_reached_at_its_public_address(
+    browser: Browser, net: Internet, stage: Stage, url: str, said: Pcm
+) -> None:
+    page = speak(browser, url, "far")
+    until(lambda: stage.seat("far").get("connected"), "the guest is connected", 40)
+    is_heard(stage, "far", said)
+    (_, there) = page.evaluate(PATH)
+    assert there["address"] == PUBLIC
+    assert UDP_PORTS[0] <= there["port"] <= UDP_PORTS[1]
+    page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("way", "blocked"),
+    [
+        ("udp", [f"ip saddr {GUEST} ip daddr {STAGE} meta l4proto udp"]),
+        ("tcp", [f"ip saddr {GUEST} meta l4proto udp"]),
+        ("tls", [f"ip saddr {GUEST} meta l4proto udp", f"ip saddr {GUEST} tcp dport != {{ 443, {WEB} }}"]),
+    ],
+)
+def test_where_udp_is_blocked_a_relay_carries_the_voice(
+    browser: Browser, net: Internet, coturn: None, stage: Stage, url: str, said: Pcm, way: str, blocked: list[str]
+) -> None:
+    net.block(*blocked)
+    page = speak(browser, url, way, Servers(turn=tuple(RELAYS.values()), secret=SECRET))
+    until(lambda: stage.seat(way).get("connected"), "the guest is connected", 40)
+    is_heard(stage, way, said)
+    (here, there) = page.evaluate(PATH)
+    assert (here["candidateType"], here["address"]) == ("relay", TURN)
+    assert here["relayProtocol"] == way
+    assert there["address"] == PUBLIC
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("secret", "lifetime_s", "taken"), [(SECRET, 60, True), ("another wind", 60, False), (SECRET, -60, False)]
+)
+def test_the_relay_takes_our_credentials_until_they_end_and_no_others(
+    net: Internet, coturn: None, certificate: Path, secret: str, lifetime_s: int, taken: bool
+) -> None:
+    username, password = ice.credential(secret, "test", int(time.time()) + lifetime_s)
+    trust = ssl.create_default_context(cafile=f"{certificate}.crt")
+    for url in RELAYS.values():
+
+        def ask(url: str = url) -> str:
+            return probes.allocated(ice.place(url), username, password, trust)
+
+        if taken:
+            assert net.lab.inside("guest", ask) == TURN
+        else:
+            with pytest.raises(Unavailable, match=r"refuses \(401"):
+                net.lab.inside("guest", ask)
