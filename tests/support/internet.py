@@ -7,7 +7,9 @@
 Links are veth pairs, the NAT and what is blocked are nftables rules in the router. Needs root.
 """
 
+import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,10 +42,8 @@ class Internet:
 
     def block(self, *rules: str) -> None:
         """Let the router drop what matches any of the nftables expressions, and only that."""
-        added = "".join(f"add rule ip walls through {rule} drop
-" for rule in rules)
-        nft(self.lab, "router", f"flush chain ip walls through
-{added}")
+        added = "".join(f"add rule ip walls through {rule} drop\n" for rule in rules)
+        nft(self.lab, "router", f"flush chain ip walls through\n{added}")
 
     @contextmanager
     def running(self, name: str, command: Sequence[str], log: Path) -> "Iterator[subprocess.Popen[bytes]]":
@@ -91,3 +91,37 @@ def ip(*arguments: str) -> None:
 def nft(lab: Laboratory, name: str, rules: str) -> None:
     done = lab.run(name, "nft", "-f", "-", input=rules)
     assert done.returncode == 0, done.stderr
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A UDP datagram that left a namespace: when (monotonic), and to where."""
+
+    at_s: float
+    address: str
+    port: int
+
+
+class Sniffer:
+    """Every IPv4 UDP datagram that a namespace sends, on whatever device; its own to itself among them."""
+
+    def __init__(self, lab: Laboratory, name: str) -> None:
+        self._socket = lab.inside(name, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self._socket.setblocking(False)
+
+    def sent(self) -> list[Sent]:
+        """What was sent since the last look."""
+        found = []
+        while True:
+            try:
+                packet, (_, protocol, kind, *_rest) = self._socket.recvfrom(2000)
+            except BlockingIOError:
+                return found
+            head = (packet[0] & 15) * 4
+            if (protocol, kind, packet[9]) == (0x0800, socket.PACKET_OUTGOING, socket.IPPROTO_UDP):
+                port = int.from_bytes(packet[head + 2 : head + 4], "big")
+                found.append(Sent(time.monotonic(), socket.inet_ntoa(packet[16:20]), port))
+
+    def close(self) -> None:
+        self._socket.close()

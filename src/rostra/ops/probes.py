@@ -45,9 +45,7 @@ async def _reflexive(place: Place) -> str:
     try:
         address = await _address(place)
         local = ("::", 0) if ":" in address[0] else ("0.0.0.0", 0)  # noqa: S104 — to send from
-        _, protocol = await loop.create_datagram_endpoint(
-            lambda: StunProtocol(Connection(ice_controlling=False)), local_addr=local
-        )
+        _, protocol = await loop.create_datagram_endpoint(lambda: StunProtocol(nobody), local_addr=local)
         try:
             response, _ = await asyncio.wait_for(protocol.request(request, address), ANSWER_S)
             return str(response.attributes["XOR-MAPPED-ADDRESS"][0])

@@ -1,30 +1,40 @@
 """The stage from far away: behind a 1:1 NAT, through a relay where UDP is blocked, and no tool against others."""
 
 import json
+import re
+import secrets
+import socket
 import ssl
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from aioice.stun import Class, Message, Method
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from e2e.stage.process import Stage, likeness, samples, until, voice, whip, write_wav
-from rostra.kernel.errors import Unavailable
+from rostra.kernel.errors import PeerError, Unavailable
 from rostra.kernel.shared.ring import Pcm
 from rostra.ops import probes
+from rostra.stage import reach
+from rostra.stage.io.session import TRICKLED_MAX
+from rostra.stage.negotiation import CANDIDATES_MAX
 from rostra.studio import ice
 from rostra.studio.ice import Servers
 from support.browsers import chromium, program
-from support.internet import GUEST, PUBLIC, STAGE, TURN, Internet, internet
+from support.internet import GUEST, PUBLIC, STAGE, TURN, Internet, Sent, Sniffer, internet
 from support.netns import listener
 from support.server import wait_for
 
 pytestmark = pytest.mark.namespace
+OFFER = (Path(__file__).parents[2] / "unit/stage/offers/chromium.sdp").read_bytes().decode()
 COTURN = Path(__file__).parents[3] / "deploy/coturn.conf"
 SECRET = "a north wind"
 WEB = 8000
@@ -245,3 +255,95 @@ def test_the_relay_takes_our_credentials_until_they_end_and_no_others(
         else:
             with pytest.raises(Unavailable, match=r"refuses \(401"):
                 net.lab.inside("guest", ask)
+
+
+FORBIDDEN = (
+    *(f"127.0.0.{n} {port}" for n in range(1, 9) for port in (53, 6379, 8000, 50_000)),
+    *(f"{STAGE} {port}" for port in (53, 123, 161, 443, 1900, 5353, 11_211)),
+    *(f"10.0.0.{n} {port}" for n in (1, 2, 3) for port in (22, 53, 69, 123, 161, 514, 3478, 5060)),
+    *(f"{GUEST} {port}" for port in range(1, 1024, 3)),
+    *(f"239.255.255.{n} 50000" for n in range(100)),
+    *(f"169.254.169.254 {port}" for port in (80, 443, 50_000)),
+    *(f"169.254.{n}.1 50000" for n in range(100)),
+    *("255.255.255.255 50000", "0.0.0.0 50000", "0.0.0.1 50000", "240.0.0.1 50000", "10.0.0.255 50000"),
+    *(f"secret{n}.local 50000" for n in range(100)),
+    *(f"server{n}.internal.example.org 50000" for n in range(100)),
+    *("::1 50000", "::ffff:127.0.0.1 50000", "64:ff9b::7f00:1 50000", "ff02::1 50000", "fe80::1 50000"),
+)
+ALLOWED = tuple(f"{GUEST} {port}" for port in range(20_000, 20_250))
+
+
+def hostile() -> str:
+    """An offer with a thousand candidates, of which few are anybody's own."""
+    places = FORBIDDEN + ALLOWED
+    lines = [f"a=candidate:{n} 1 udp 1 {place} typ host\r\n" for n, place in enumerate(places)]
+    assert len(lines) >= 1000
+    return OFFER + "".join(lines)
+
+
+def test_a_hostile_offer_makes_the_stage_send_little_and_only_where_speakers_are(net: Internet, stage: Stage) -> None:
+    sniffer, began_s = Sniffer(net.lab, "stage"), time.monotonic()
+    session = stage.call("offer", seat="mallory", name="M", role="speaker", sdp=hostile())["session"]
+    for n in range(8):
+        named = FORBIDDEN[n::8][:40] + ALLOWED[100 + 10 * n :][:10]
+        fragment = "".join(f"a=candidate:{n} 1 udp 1 {place} typ host\r\n" for place in named)
+        with suppress(PeerError):
+            stage.call("trickle", session=session, fragment=fragment)
+    sent: list[Sent] = []
+
+    def enough() -> bool:
+        sent.extend(sniffer.sent())
+        return sent != [] and time.monotonic() - began_s > 5
+
+    until(enough, "five seconds of checks", 30)
+    sniffer.close()
+    lasted_s = time.monotonic() - began_s
+    stage.call("close", session=session)
+    places = set(map(place_of, sent))
+    print(f"{len(FORBIDDEN + ALLOWED)} candidates: {len(sent)} packets in {lasted_s:.1f} s, to {len(places)} places")
+    assert {one.address for one in sent} == {GUEST}
+    assert all(one.port >= 20_000 for one in sent)
+    assert len(places) <= CANDIDATES_MAX + TRICKLED_MAX
+    assert len(sent) <= reach.CHECKS_BURST + reach.CHECKS_PER_S * lasted_s
+    assert max(Counter(map(place_of, sent)).values()) <= 7
+
+
+def place_of(sent: Sent) -> tuple[str, int]:
+    return sent.address, sent.port
+
+
+def test_forged_checks_are_not_reflected(net: Internet, stage: Stage) -> None:
+    """A source port that nobody answers from stands for an address that somebody forged. With the session's password
+    a check is answered and asked back; without it it is refused; either way until the allowance is used up.
+    """
+    told = stage.call("offer", seat="trudy", name="T", role="speaker", sdp=OFFER)
+    theirs, mine = (dict(re.findall(r"a=ice-(ufrag|pwd):(\S+)", sdp)) for sdp in (told["sdp"], OFFER))
+    port = int(re.findall(rf"{STAGE} (\d+) typ host", told["sdp"])[0])
+    sniffer, began_s = Sniffer(net.lab, "stage"), time.monotonic()
+    sent: list[Sent] = []
+
+    def flood() -> None:
+        for n in range(600):
+            request = Message(Method.BINDING, Class.REQUEST, transaction_id=secrets.token_bytes(12))
+            if n % 2:
+                request.attributes["USERNAME"] = f"{theirs['ufrag']}:{mine['ufrag']}"
+                request.attributes["PRIORITY"] = 1
+                request.attributes["ICE-CONTROLLING"] = 1
+                request.add_message_integrity(theirs["pwd"].encode())
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as forger:
+                forger.bind((GUEST, 30_000 + n))
+                forger.sendto(bytes(request), (PUBLIC, port))
+
+    net.lab.inside("guest", flood)
+
+    def answered() -> bool:
+        sent.extend(sniffer.sent())
+        return stage.counters()["checks_withheld"] > 400
+
+    until(answered, "most are withheld", 30)
+    sniffer.close()
+    lasted_s = time.monotonic() - began_s
+    stage.call("close", session=told["session"])
+    print(f"600 forged checks: {len(sent)} packets in {lasted_s:.1f} s")
+    asked = reach.CHECKS_BURST + reach.CHECKS_PER_S * lasted_s
+    assert 1 <= len(sent) <= asked + reach.ANSWERS_PER_S * (1 + lasted_s)
