@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from rostra.stage.negotiation import CANDIDATES_MAX
 from rostra.studio import ice
 from rostra.studio.ice import Servers
 from support.browsers import chromium, program
-from support.internet import GUEST, PUBLIC, STAGE, TURN, Internet, Sent, Sniffer, internet
+from support.internet import GUEST, PUBLIC, STAGE, TURN, Internet, Sent, Sniffer, internet, ip
 from support.netns import listener
 from support.server import wait_for
 
@@ -39,6 +40,7 @@ COTURN = Path(__file__).parents[3] / "deploy/coturn.conf"
 SECRET = "a north wind"
 WEB = 8000
 UDP_PORTS = (50_000, 50_009)
+QUIET = np.zeros(960, np.float32)
 RELAYS = {
     "udp": f"turn:{TURN}:3478?transport=udp",
     "tcp": f"turn:{TURN}:3478?transport=tcp",
@@ -196,8 +198,7 @@ def speak(browser: Browser, url: str, seat: str, servers: Servers | None = None)
 def is_heard(stage: Stage, seat: str, said: Pcm) -> None:
     """The seat's voice, alone in the mix."""
     stage.call("arm", seat=seat)
-    quiet = np.zeros(960, np.float32)
-    until(lambda: likeness(samples(stage.programme(2, quiet, on_air=True)), said) > 0.85, f"{seat} in the mix", 40)
+    until(lambda: likeness(samples(stage.programme(2, QUIET, on_air=True)), said) > 0.85, f"{seat} in the mix", 40)
     stage.call("disarm", seat=seat)
 
 
@@ -255,6 +256,54 @@ def test_the_relay_takes_our_credentials_until_they_end_and_no_others(
         else:
             with pytest.raises(Unavailable, match=r"refuses \(401"):
                 net.lab.inside("guest", ask)
+
+
+STAY = """([url, seat]) => addEventListener('online', async () => {
+  const peer = new RTCPeerConnection();
+  window.peer.getSenders().forEach(({track}) => peer.addTrack(track, new MediaStream([track])));
+  await peer.setLocalDescription(await peer.createOffer());
+  const reply = await fetch(`${url}?seat=${seat}&name=${seat}`, {method: 'POST', body: peer.localDescription.sdp});
+  await peer.setRemoteDescription({type: 'answer', sdp: await reply.text()});
+  window.peer = peer;
+})"""
+"""A page's part when its network changes: a fresh session for the same seat. The browser says so at once (`online`),
+and that a connection is lost after five seconds."""
+
+
+@pytest.mark.browser
+def test_a_speaker_whose_address_changes_keeps_the_seat(
+    browser: Browser, net: Internet, stage: Stage, url: str, said: Pcm
+) -> None:
+    page = speak(browser, url, "nomad")
+    until(lambda: stage.seat("nomad").get("connected"), "the guest is connected", 40)
+    page.evaluate(STAY, [url, "nomad"])
+    is_heard(stage, "nomad", said)
+    stage.call("arm", seat="nomad")
+    moving = threading.Timer(2, lambda: move(net, "198.51.100.20"))
+    moving.start()
+    heard = [
+        frame is not None and float(np.abs(frame.pcm).max()) > 0.02 for frame in stage.programme(8, QUIET, on_air=True)
+    ]
+    moving.join()
+    gap_ms = 20 * max(len(run) for run in "".join("x" if loud else " " for loud in heard).split("x"))
+    print(f"silent for {gap_ms} ms, with the speaker's own pauses")
+    until(lambda: likeness(samples(stage.programme(2, QUIET, on_air=True)), said) > 0.85, "heard again", 40)
+    until(lambda: page.evaluate(PATH), "a path", 20)
+    assert page.evaluate(PATH)[0]["address"] == "198.51.100.20"
+    seat = stage.seat("nomad")
+    assert seat["armed"], "nobody had to let them on air again"
+    until(lambda: stage.counters()["sessions"] == 1, "the old connection is let go", 20)
+    stage.call("remove", seat="nomad")
+    page.close()
+    move(net, GUEST)
+
+
+def move(net: Internet, address: str) -> None:
+    """Give the guest another address and take the old one away, as when a phone changes networks."""
+    guest = net.lab.file("guest").name
+    ip("-n", guest, "addr", "flush", "dev", "eth0")
+    ip("-n", guest, "addr", "add", f"{address}/24", "dev", "eth0")
+    ip("-n", guest, "route", "replace", "default", "via", "198.51.100.1")
 
 
 FORBIDDEN = (
