@@ -1,6 +1,7 @@
 """The stage from far away: behind a 1:1 NAT, through a relay where UDP is blocked, and no tool against others."""
 
 import json
+import os
 import re
 import secrets
 import socket
@@ -32,7 +33,7 @@ from rostra.studio.ice import Servers
 from support.browsers import chromium, program
 from support.internet import GUEST, PUBLIC, STAGE, TURN, Internet, Sent, Sniffer, internet, ip
 from support.netns import listener
-from support.server import wait_for
+from support.server import ROSTRA, wait_for
 
 pytestmark = pytest.mark.namespace
 OFFER = (Path(__file__).parents[2] / "unit/stage/offers/chromium.sdp").read_bytes().decode()
@@ -256,6 +257,39 @@ def test_the_relay_takes_our_credentials_until_they_end_and_no_others(
         else:
             with pytest.raises(Unavailable, match=r"refuses \(401"):
                 net.lab.inside("guest", ask)
+
+
+def doctor(net: Internet, data: Path, command: str, *arguments: str) -> tuple[bool, dict[str, list[str]]]:
+    """What `rostra doctor` or `rostra ports` finds in the stage's place: whether all is well, and verdicts by check."""
+    common = ["--data", str(data), "--udp-ports", "50100-50199", "--json", "--stun", f"stun:{TURN}:3478"]
+    secret = {"env": os.environ | {"ROSTRA_TURN_SECRET": SECRET}}
+    done = net.lab.run("stage", *ROSTRA, command, *common, *arguments, timeout_s=90, **secret)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == (0 if told["ok"] else 1), done.stderr
+    found: dict[str, list[str]] = {}
+    for finding in told["findings"]:
+        found.setdefault(finding["check"], []).append(finding["verdict"])
+    assert SECRET not in done.stdout + done.stderr
+    return told["ok"], found
+
+
+def test_the_doctor_finds_what_is_wrong_with_the_way_in(net: Internet, coturn: None, tmp_path: Path) -> None:
+    relay = ["--turn", f"{RELAYS['udp']},{RELAYS['tcp']}"]
+    ok, found = doctor(net, tmp_path, "doctor", "--public-address", PUBLIC, *relay)
+    assert ok
+    assert (found["stun"], found["turn"], found["way in"]) == (["ok"], ["ok", "ok"], ["ok"])
+    net.block(f"ip saddr {TURN} udp dport 50100-50199")
+    ok, found = doctor(net, tmp_path, "ports", "--public-address", PUBLIC, *relay)
+    assert not ok
+    assert (found["turn"], found["way in"]) == (["ok", "ok"], ["fault"])
+    net.block()
+    ok, found = doctor(net, tmp_path, "ports")
+    assert (ok, found["stun"]) == (False, ["fault"]), "behind a NAT, and public_address is not set"
+    for blocked, way_in in ((), "ok"), (('iifname "stage" oifname "stage"',), "warning"):
+        net.block(*blocked)
+        ok, found = doctor(net, tmp_path, "ports", "--public-address", PUBLIC)
+        assert ok
+        assert (found["stun"], found["turn"], found["way in"]) == (["ok"], ["warning"], [way_in])
 
 
 STAY = """([url, seat]) => addEventListener('online', async () => {
