@@ -11,6 +11,7 @@ import heapq
 import json
 import os
 import select
+import signal
 import struct
 import sys
 import time
@@ -130,4 +131,5 @@ class Forwarder:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever is interrupted closes our input
     Forwarder(json.loads(sys.argv[1])).run()

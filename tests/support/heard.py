@@ -4,8 +4,9 @@ The theory. Several voices are heard in one mix, so each speaks in a band of its
 that band, at 8 kHz. Half-second windows of what is heard are laid over what was said by cross-correlation; where a
 window fits best is its *delay*, against an origin that stays the same, so that only changes of it mean anything. A
 window fits with a *likeness*, the normalised correlation: 1 is equal but for its level. With every window in its place,
-levels of 20 ms are compared: a frame is *missing* when it was said aloud and came out 14 dB too low, and the *envelope*
-is the correlation of the levels, which is what understanding speech hangs on when single frames are rebuilt badly.
+levels of 20 ms are compared: a frame that was said aloud is *missing* when it came out 14 dB too low, which is how a
+decoder conceals what it cannot guess, and *silent* when it came out 26 dB too low; the *envelope* is the correlation of
+the levels, which is what understanding speech hangs on when single frames are rebuilt badly.
 """
 
 from dataclasses import dataclass
@@ -31,14 +32,18 @@ LOUD: Final = 0.3
 """A frame this loud, by the 90th percentile, is said aloud."""
 
 MISSING: Final = 0.2
+SILENT: Final = 0.05
 MIDDLE: Final = slice(FRAME // 4, -FRAME // 4)
-"""Where a frame's level is taken: the filter rings into a hole for a few milliseconds from either side."""
+EDGE_HZ: Final = 200.0
+"""The filter's slope, so gentle that it rings for 5 ms only; a level is taken of the middle of a frame."""
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
+    """Where a voice is. The next one begins 200 Hz away."""
+
     low_hz: float
     high_hz: float
 
@@ -54,10 +59,11 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """`missing`: the share of the frames said aloud; NaN when none of it can be placed."""
+    """`missing` and `silent`: shares of the frames said aloud; NaN when none of it can be placed."""
 
     windows: tuple[Window, ...]
     missing: float
+    silent: float
     envelope: float
 
     @property
@@ -93,7 +99,8 @@ def narrowed(pcm: Pcm, band: Band) -> Array:
     size = len(pcm) // 6 * 6
     spectrum = np.fft.rfft(pcm[:size])
     hertz = np.arange(len(spectrum)) * SAMPLE_RATE / size
-    spectrum[(hertz < band.low_hz) | (hertz > band.high_hz)] = 0
+    outside = np.maximum(band.low_hz - hertz, hertz - band.high_hz).clip(0, EDGE_HZ)
+    spectrum *= 0.5 + 0.5 * np.cos(np.pi * outside / EDGE_HZ)
     narrow: Array = np.fft.irfft(spectrum[: size // 12 + 1], size // 6) / 6
     return narrow
 
@@ -149,13 +156,13 @@ def _levels(out: Array, source: Array, places: list[int | None]) -> Array:
     return np.array(rows).reshape(-1, 2)
 
 
-def _judge(levels: Array) -> tuple[float, float]:
-    """The share that is missing, and the envelope's correlation."""
+def _judge(levels: Array) -> tuple[float, float, float]:
+    """The share that is missing, the share that is silent, and the envelope's correlation."""
     if len(levels) < 2:
-        return float("nan"), float("nan")
+        return float("nan"), float("nan"), float("nan")
     out, source = levels.T
     loud = source > LOUD * np.quantile(source, 0.9)
-    gain = np.median(out[loud] / source[loud])
-    missing = float(np.mean(out[loud] < MISSING * gain * source[loud])) if gain > 0 else 1.0
+    gains = out[loud] / source[loud]
+    usual = max(1e-9, float(np.quantile(gains, 0.75)))  # not the median: half of it may be gone
     envelope = float(np.corrcoef(out, source)[0, 1]) if out.any() else 0.0
-    return missing, envelope
+    return float(np.mean(gains < MISSING * usual)), float(np.mean(gains < SILENT * usual)), envelope

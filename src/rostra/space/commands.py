@@ -6,7 +6,7 @@
 
 Verbs of `stage.sock`: offer {seat, name, role, sdp} → {session, sdp} · trickle {session, fragment} · close {session} ·
 arm, disarm, mute, unmute, remove {seat} · roster {} → {seats: [{id, name, role, armed, muted, connected, level_db,
-speaking}], on_air}.
+speaking, gain_db, network: {rtt_ms, loss_in, loss_out, jitter_ms, delay_ms, quality}}], on_air}.
 Verbs of `programme.sock`: go, music, resume, end, postpone, cancel {} · hold {until_ns} · reschedule {starts_at_ns} ·
 status {}: each → the life after it (`rostra.space.lifecycle.encode`), status with the timeline's figures beside it.
 """

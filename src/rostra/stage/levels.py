@@ -1,7 +1,8 @@
 """How loud each seat is, whether it is speaking, and who is the active speaker.
 
 Levels are in dBFS (RMS of a frame, full-scale square = 0 dB), with the instant attack and slow decay of a meter that
-people read. Speaking has hysteresis in level and in time, so that a pause between words is not an end.
+people read. Speaking has hysteresis in level and in time, so that a pause between words is not an end; a noise that
+does not change is never speech, however loud (`rostra.stage.gain` knows the floor).
 """
 
 from collections.abc import Collection
@@ -50,10 +51,11 @@ def frame_db(frames: npt.NDArray[np.float32]) -> list[float]:
     return decibels
 
 
-def measure(meter: Meter, frame_level_db: float) -> Meter:
-    """The meter after one more frame."""
+def measure(meter: Meter, frame_level_db: float, *, speech: bool = True) -> Meter:
+    """The meter after one more frame; `speech`: it stands out from the noise."""
     level = max(frame_level_db, meter.level_db - DECAY_DB, FLOOR_DB)
-    argues = frame_level_db < QUIET_DB if meter.speaking else frame_level_db > SPEAKING_DB
+    spoken_db = frame_level_db if speech else FLOOR_DB
+    argues = spoken_db < QUIET_DB if meter.speaking else spoken_db > SPEAKING_DB
     run = meter.run + 1 if argues else 0
     if run >= (RELEASE_FRAMES if meter.speaking else ATTACK_FRAMES):
         return Meter(level, not meter.speaking, 0)

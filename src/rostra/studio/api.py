@@ -65,7 +65,10 @@ class Command(_Given):
 
 
 class SeatChange(_Given):
-    """What is absent, or null, stays as it is; `removed` goes before everything else."""
+    """What is absent, or null, stays as it is; `removed` goes before everything else.
+
+    `muted: false` is for one's own seat only: others can be muted, and unmute themselves.
+    """
 
     armed: bool | None = None
     muted: bool | None = None
@@ -103,6 +106,17 @@ class Spaces(BaseModel):
     spaces: list[Space]
 
 
+class Network(BaseModel):
+    """How well a seat is connected, over the last seconds; null is unknown."""
+
+    rtt_ms: Annotated[float | None, Field(description="round trip, by their receiver reports")] = None
+    loss_in: Annotated[float | None, Field(description="of 1: their packets that the stage misses")] = None
+    loss_out: Annotated[float | None, Field(description="of 1: the stage's packets that they miss")] = None
+    jitter_ms: Annotated[float | None, Field(description="of what comes from them (RFC 3550)")] = None
+    delay_ms: Annotated[float | None, Field(description="what the stage holds back against jitter")] = None
+    quality: Annotated[str | None, Field(description="good, fair or poor: the worst of the above")] = None
+
+
 class Seat(BaseModel):
     id: str
     name: str
@@ -112,6 +126,8 @@ class Seat(BaseModel):
     connected: bool = False
     level_db: float | None = None
     speaking: bool = False
+    gain_db: Annotated[float, Field(description="what the automatic gain adds")] = 0.0
+    network: Network = Network()
     you: bool = False
 
 
@@ -187,6 +203,7 @@ _STATUS: Final[dict[str, int]] = {
     "link.expired": 401,
     "link.revoked": 401,
     "grant.denied": 403,
+    "seat.consent": 403,
     "space.unknown": 404,
     "seat.unknown": 404,
     "link.unknown": 404,

@@ -118,7 +118,16 @@ def seat_orders(change: SeatChange) -> list[str]:
 
 
 def right_for(order: str, *, own: bool) -> Verb:
-    """What it takes to give `order` to a seat: everyone minds their own microphone, few decide who reaches air."""
+    """What it takes to give `order` to a seat: everyone minds their own microphone, few decide who reaches air.
+
+    Raises PeerError `seat.consent` (403): a microphone is opened by whoever sits before it, and by nobody else.
+    """
+    if order == "unmute" and not own:
+        raise PeerError(
+            "seat.consent",
+            "Nobody can turn on another’s microphone.",
+            "Ask them to unmute themselves; you can mute them.",
+        )
     if own and order != "arm":
         return Verb.SPEAK
     return Verb.ARM if order in ("arm", "disarm") else Verb.MODERATE

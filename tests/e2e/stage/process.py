@@ -58,7 +58,7 @@ class Stage:
     """The process, its command socket, its rings and counters. `inside`: the command that starts others where it is."""
 
     def __init__(self, root: Path, inside: Sequence[str] = ()) -> None:
-        data, shared = root / "data", root / "shared"
+        data, shared, self.log = root / "data", root / "shared", root / "stage.log"
         self.folder = Folder(data, shared, "stage-test").make()
         for path in (self.folder.mix_ring, self.folder.return_ring):
             ring.format_ring(memory.create(path, ring.SIZE))
@@ -69,7 +69,8 @@ class Stage:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         self.folder.stage_sock.unlink(missing_ok=True)
-        process = subprocess.Popen(self._arguments, stdout=subprocess.DEVNULL)
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(self._arguments, stdout=log, stderr=log)
         until(self.folder.stage_sock.exists, "the stage listens")
         return process
 

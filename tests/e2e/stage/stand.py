@@ -1,14 +1,14 @@
 """The stand: a stage in a namespace, and speakers whom nobody here wrote, each behind a line that can be made bad.
 
-Each speaks in a band of its own (`support.heard`), so that the one mix tells of all of them; the mix is recorded without
-a pause, by the numbers of the grid, and what a condition did is measured from before it to after it.
+Each speaks in a band of its own (`support.heard`), so that the one mix tells of all of them; the mix is always
+recorded, by the numbers of the grid, and what a condition did is measured from before it to after it.
 """
 
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,12 +16,12 @@ from typing import Any, Final
 import numpy as np
 from playwright.sync_api import Playwright
 
-from e2e.stage.process import LATE_FRAMES, Stage, running, until, whip, write_wav
+from e2e.stage.process import Stage, running, until, whip, write_wav
 from rostra.kernel.shared.ring import Frame, Pcm
 from rostra.kernel.units import FRAME_NS, FRAME_SAMPLES
 from support.browsers import chromium, firefox, program
+from support.ffmpeg_whip import publishing
 from support.heard import Band, Heard, compare, speech
-from support.netem import Condition
 from support.netns import Laboratory, Links, laboratory, listener
 from support.sound import SoundCard
 
@@ -31,8 +31,16 @@ SPEECH_S: Final = 240
 BANDS: Final = {"chromium": Band(200, 800), "firefox": Band(1000, 1700), "ffmpeg": Band(1900, 3000)}
 SAID: Final = {name: speech(SPEECH_S, band, seed) for seed, (name, band) in enumerate(BANDS.items())}
 
+LATE_FRAMES: Final = 10
+"""How long after its time a frame is read: the stage may be late by that much."""
+
 LOOK_S: Final = 2.0
 """How much of the mix is looked at to know a delay."""
+
+NEAR_MS: Final = 45.0
+"""A delay this near to that before has returned: two frames of 20 ms, of which all delays are made, and a little."""
+
+PATIENCE_S: Final = 12.0
 
 SPEAK: Final = """async ([url, seat, file]) => {
   let media;
@@ -132,7 +140,7 @@ class Recorder(threading.Thread):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a condition did to one speaker. Delays in ms against that before it; `back_s`: until they returned, or NaN."""
+    """What trouble did to one speaker. Delays in ms against that before it; `back_s`: until they returned, or NaN."""
 
     during: Heard
     grown_ms: float
@@ -141,7 +149,15 @@ class Outcome:
     back_s: float
 
 
+def _outcome(during: Heard, origin_ms: float, left_ms: float, back_s: float) -> Outcome:
+    grown = [window.delay_ms + origin_ms for window in during.windows if window.delay_ms is not None]
+    median, most = (float(np.median(grown)), max(grown)) if grown else (float("nan"), float("nan"))
+    return Outcome(during, median, most, left_ms, back_s)
+
+
 class Stand:
+    """A stage and its speakers. Marks are frames of the record; delays have an origin that stays."""
+
     def __init__(self, lab: Laboratory, links: Links, stage: Stage, speakers: Sequence[Speaker]) -> None:
         self.lab = lab
         self.links = links
@@ -149,61 +165,45 @@ class Stand:
         self.speakers = speakers
         self.recorder = Recorder(stage)
 
-    def hears(self, speaker: Speaker, begin: int, end: int) -> Heard:
-        """What the mix had of `speaker` between two marks."""
-        return compare(self.recorder.take(begin, end), speaker.said, speaker.band)
+    def heard(self, begin: int, end: int) -> dict[str, Heard]:
+        """What the mix had of each between two marks."""
+        mix = self.recorder.take(begin, end)
+        return {one.name: compare(mix, one.said, one.band) for one in self.speakers}
 
-    def delay_ms(self, speaker: Speaker, end: int) -> float:
-        """The delay at `end`, from an origin that stays: the frames of the record against the places of what is said."""
-        begin = end - round(LOOK_S * 50)
-        return self.hears(speaker, begin, end).delay_ms() + begin * 20
-
-    def settled(self) -> None:
-        """Wait until everybody is heard as they speak."""
-        for speaker in self.speakers:
-            until(lambda one=speaker: self._is_clear(one), f"{speaker.name} is heard", 60)  # type: ignore[misc]
-
-    def _is_clear(self, speaker: Speaker) -> bool:
+    def delays_ms(self, seconds: float) -> dict[str, float]:
+        """Everybody's delay in the last seconds."""
         end = self.recorder.now()
-        begin = end - round(LOOK_S * 50)
-        if begin < 0:
-            return False
-        heard = self.hears(speaker, begin, end)
-        return heard.likeness > 0.9 and heard.missing == 0
+        begin = end - round(seconds * 50)
+        return {name: heard.delay_ms() + begin * 20 for name, heard in self.heard(begin, end).items()}
 
-    def endure(
-        self, begin: Callable[[], None], seconds: float, *, near_ms: float = 40.0, patience_s: float = 10.0
-    ) -> dict[str, Outcome]:
-        """What becomes of everybody when `begin` is called and, `seconds` later, all links are perfect again."""
+    def settled(self, *names: str) -> None:
+        """Wait until everybody (or those named) is heard as they speak."""
+        begin = self.recorder.now()
+        until(lambda: self.recorder.now() > begin + LOOK_S * 50 and not self._unclear(names), "all are heard", 60)
+
+    def _unclear(self, names: Sequence[str]) -> list[str]:
+        end = self.recorder.now()
+        heard = self.heard(end - round(LOOK_S * 50), end)
+        return [n for n in names or heard if not (heard[n].likeness > 0.9 and heard[n].missing == 0)]
+
+    def endure(self, trouble: AbstractContextManager[None], seconds: float) -> dict[str, Outcome]:
+        """What becomes of all when there is `trouble` for so long, and until their delays are what they were before."""
+        before = self.delays_ms(LOOK_S)
         start = self.recorder.now()
-        before = {one.name: self.delay_ms(one, start) for one in self.speakers}
-        start = self.recorder.now()
-        begin()
-        time.sleep(seconds)
-        self.links.set(Condition())
+        with trouble:
+            time.sleep(seconds)
         end = self.recorder.now()
         back: dict[str, float] = {}
-        while len(back) < len(self.speakers) and self.recorder.now() < end + patience_s * 50:
+        now = end
+        while len(back) < len(before) and now < end + PATIENCE_S * 50:
             now = self.recorder.now()
-            for one in self.speakers:
-                if one.name not in back and abs(self._last_ms(one, now) - before[one.name]) <= near_ms:
-                    back[one.name] = max(0.0, (now - end) / 50)
-        last = self.recorder.now()
-        return {one.name: self._outcome(one, start, end, last, before[one.name], back) for one in self.speakers}
-
-    def _last_ms(self, speaker: Speaker, end: int) -> float:
-        """The delay of the last second."""
-        begin = end - 50
-        return self.hears(speaker, begin, end).delay_ms() + begin * 20
-
-    def _outcome(
-        self, one: Speaker, start: int, end: int, last: int, before_ms: float, back: dict[str, float]
-    ) -> Outcome:
-        during = self.hears(one, start, end)
-        delays = [w.delay_ms for w in during.windows if w.delay_ms is not None]
-        grown = [delay + start * 20 - before_ms for delay in delays] or [float("nan")]
-        left = self._last_ms(one, last) - before_ms
-        return Outcome(during, float(np.median(grown)), max(grown), left, back.get(one.name, float("nan")))
+            left = {name: delay - before[name] for name, delay in self.delays_ms(1).items()}
+            near = [name for name, ms in left.items() if abs(ms) <= NEAR_MS and name not in back]
+            back |= dict.fromkeys(near, (now - end) / 50)
+        return {
+            name: _outcome(heard, start * 20 - before[name], left[name], back.get(name, float("nan")))
+            for name, heard in self.heard(start, end).items()
+        }
 
     def returns(self) -> dict[str, dict[str, float]]:
         """What the browsers say about what they hear."""
@@ -211,7 +211,7 @@ class Stand:
 
 
 @contextmanager
-def stand(root: Path, playwright: Playwright, names: Sequence[str] = ("chromium", "firefox")) -> Iterator[Stand]:
+def stand(root: Path, playwright: Playwright, names: Sequence[str] = tuple(BANDS)) -> Iterator[Stand]:
     """Everything, with all speakers armed and heard."""
     with ExitStack() as made:
         lab = made.enter_context(laboratory("stage", *names))
@@ -239,9 +239,7 @@ def _chromium(
     wrapped = lab.wrapped("chromium", program("chromium"), root / "chromium-inside")
     origin = url.rpartition("/whip")[0]
     microphone = write_wav(root / "chromium.wav", SAID["chromium"])
-    browser = made.enter_context(
-        chromium(playwright, microphone=microphone, executable=str(wrapped), trusted=origin)
-    )
+    browser = made.enter_context(chromium(playwright, microphone=microphone, executable=str(wrapped), trusted=origin))
     page = browser.new_page()
     page.goto(url)
     page.evaluate(SPEAK, [url, "chromium", ""])
@@ -266,4 +264,14 @@ def _firefox(
     return page.evaluate
 
 
-START: Final[dict[str, Callable[..., Callable[[str], Any] | None]]] = {"chromium": _chromium, "firefox": _firefox}
+def _ffmpeg(made: ExitStack, root: Path, playwright: Playwright, lab: Laboratory, stage: Stage, url: str) -> None:
+    file = write_wav(root / "ffmpeg.wav", SAID["ffmpeg"])
+    inside = lab.command("ffmpeg")
+    made.enter_context(publishing(f"{url}?seat=ffmpeg&name=ffmpeg", "token", file, root / "ffmpeg", inside=inside))
+
+
+START: Final[dict[str, Callable[..., Callable[[str], Any] | None]]] = {
+    "chromium": _chromium,
+    "firefox": _firefox,
+    "ffmpeg": _ffmpeg,
+}

@@ -91,6 +91,8 @@ def test_a_seat_is_there_from_the_offer_on_and_outlives_the_stage(stage: Stage) 
         "connected": False,
         "level_db": -100.0,
         "speaking": False,
+        "gain_db": 0.0,
+        "network": dict.fromkeys(("rtt_ms", "loss_in", "loss_out", "jitter_ms", "delay_ms", "quality")),
     }
     assert stage.call("arm", seat="ann")["seats"][0]["armed"]
     stage.call("mute", seat="ann")

@@ -78,3 +78,16 @@ def test_who_cannot_be_heard_never_has_the_floor() -> None:
     meters = {"a": after([-10.0] * 10), "b": after([-30.0] * 10)}
     assert levels.elect(Active("a"), meters, ["b"]).seat == "b"
     assert levels.elect(Active("a"), meters, []).seat == ""
+
+
+def test_a_noise_that_does_not_change_is_loud_but_does_not_speak() -> None:
+    meter = Meter()
+    for _ in range(2 * levels.RELEASE_FRAMES):
+        meter = levels.measure(meter, -20.0, speech=False)
+    assert (meter.level_db, meter.speaking) == (-20.0, False)
+    for _ in range(levels.ATTACK_FRAMES):
+        meter = levels.measure(meter, -20.0)
+    assert meter.speaking
+    for _ in range(levels.RELEASE_FRAMES):
+        meter = levels.measure(meter, -20.0, speech=False)
+    assert not meter.speaking

@@ -1,6 +1,8 @@
 """Offers of real clients are cut down and answered; everything else is refused in a sentence, or survives as it is."""
 
+import asyncio
 import contextlib
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 
 from rostra.kernel.errors import PeerError
 from rostra.kernel.limits import SDP_BYTES_MAX
+from rostra.space.grants import Role
+from rostra.stage.io.session import Session
 from rostra.stage.negotiation import (
     CANDIDATES_MAX,
     OPUS_PARAMETERS,
@@ -39,16 +43,23 @@ def refusal(offer: str) -> str:
 
 @pytest.mark.parametrize(
     ("client", "payload_type", "hears"),
-    [("chromium", 111, True), ("firefox", 109, True), ("chromium-everything", 111, True)],
+    [
+        ("chromium", 111, True),
+        ("firefox", 109, True),
+        ("chromium-everything", 111, True),
+        ("ffmpeg", 111, False),
+        ("gstreamer-like", 96, False),
+    ],
 )
 def test_an_offer_is_cut_down_to_one_audio_section_with_opus(client: str, payload_type: int, hears: bool) -> None:
     offer = read_offer(OFFERS[client])
-    assert (offer.payload_type, offer.mid, offer.hears) == (payload_type, "0", hears)
+    assert (offer.payload_type, offer.hears) == (payload_type, hears)
+    assert f"a=mid:{offer.mid}\r\n" in OFFERS[client]
     assert f"a=ice-ufrag:{offer.ufrag}" in offer.sdp
     assert offer.sdp.count("\r\nm=") == 1
     assert offer.sdp.count("a=rtpmap:") == 1
     assert f"m=audio 9 UDP/TLS/RTP/SAVPF {payload_type}\r\n" in offer.sdp
-    assert "a=group:BUNDLE 0\r\n" in offer.sdp
+    assert f"a=group:BUNDLE {offer.mid}\r\n" in offer.sdp
     assert "a=end-of-candidates" not in offer.sdp
     again = read_offer(offer.sdp)
     assert again.sdp == offer.sdp
@@ -77,6 +88,28 @@ def test_sections_keep_their_order_when_video_comes_first() -> None:
     assert offer.mid == "9"
     lines = finish_answer(ANSWER.format(111), offer).split("\r\n")
     assert [line.split(" ")[0] for line in lines if line.startswith("m=")] == ["m=video", "m=audio"]
+
+
+def answered(offer: str) -> str:
+    async def scene() -> str:
+        session = Session("s", "seat", "Ann", Role.SPEAKER, read_offer(offer), lambda _: None)
+        answer = await session.answer()
+        await session.close()
+        return answer
+
+    return asyncio.run(scene())
+
+
+@pytest.mark.parametrize(("offered", "answer"), [("actpass", "active"), ("passive", "active"), ("active", "passive")])
+@pytest.mark.parametrize("client", ["ffmpeg", "gstreamer-like"])
+def test_who_only_sends_is_answered_in_the_role_that_they_leave_to_us(client: str, offered: str, answer: str) -> None:
+    """`a=setup:passive` waits for our ClientHello (RFC 8842 section 5.3)."""
+    given = re.sub("a=setup:[a-z]+", f"a=setup:{offered}", OFFERS[client])
+    made = answered(given)
+    assert f"a=setup:{answer}\r\n" in made
+    assert "a=recvonly\r\n" in made
+    assert OPUS_PARAMETERS in made
+    assert "a=candidate:" in made
 
 
 def test_one_who_only_sends_hears_nothing() -> None:

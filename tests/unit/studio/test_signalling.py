@@ -1,5 +1,7 @@
 """WHIP's rules: bodies that are what they say, and no larger; who may do what to a seat."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +43,11 @@ def code_of(call: object, *arguments: object) -> str:
 def test_a_fit_offer_passes_unchanged_whatever_its_line_ends() -> None:
     assert signalling.offer(OFFER.encode()) == OFFER
     assert signalling.offer(OFFER.replace("\r\n", "\n").encode()) == OFFER
+
+
+def test_the_offers_of_tools_that_only_send_pass() -> None:
+    for client in ("ffmpeg", "gstreamer-like"):
+        signalling.offer((Path(__file__).parents[1] / f"stage/offers/{client}.sdp").read_bytes())
 
 
 @pytest.mark.parametrize("direction", ["a=sendonly", "a=mid:1"])
@@ -144,9 +151,15 @@ def test_a_change_that_changes_nothing_is_refused() -> None:
         ("arm", False, Verb.ARM),
         ("disarm", False, Verb.ARM),
         ("mute", False, Verb.MODERATE),
-        ("unmute", False, Verb.MODERATE),
         ("remove", False, Verb.MODERATE),
     ],
 )
 def test_who_may_do_what_to_a_seat(order: str, own: bool, verb: Verb) -> None:
     assert signalling.right_for(order, own=own) is verb
+
+
+def test_nobody_unmutes_another() -> None:
+    with pytest.raises(PeerError) as refused:
+        signalling.right_for("unmute", own=False)
+    assert refused.value.code == "seat.consent"
+    assert refused.value.hint

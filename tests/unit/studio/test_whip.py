@@ -196,6 +196,8 @@ def test_the_stage_is_shown_and_one_s_own_seat_is_one_s_own(
     assert speaker("POST", f"{seats}/{own}?seat=wrong", json={"muted": True}).status_code == 403
     assert speaker("POST", f"{seats}/other?seat=k1", json={"removed": True}).status_code == 403
     host = stranger.as_link(created.links["host"])
-    assert host("POST", f"{seats}/other", json={"armed": True, "muted": False}).status_code == 200
+    assert host("POST", f"{seats}/other", json={"armed": True, "muted": True}).status_code == 200
+    refused = host("POST", f"{seats}/other", json={"armed": False, "muted": False})
+    assert (refused.status_code, refused.json()["code"]) == (403, "seat.consent"), "and nothing of it was done"
     orders = [(verb, args["seat"]) for verb, args in stage.asked if verb != "roster"]
-    assert orders == [("mute", own), ("disarm", own), ("unmute", "other"), ("arm", "other")]
+    assert orders == [("mute", own), ("disarm", own), ("mute", "other"), ("arm", "other")]

@@ -31,6 +31,7 @@ def test_holes_are_counted() -> None:
     frames[np.random.default_rng(1).choice(500, 50, replace=False)] = 0
     heard = compare(pcm, SAID[0], BANDS[0])
     assert heard.missing == pytest.approx(0.1, abs=0.03)
+    assert heard.silent == pytest.approx(0.1, abs=0.03)
     assert 0.6 < heard.envelope < 0.97
 
 

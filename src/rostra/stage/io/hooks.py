@@ -1,23 +1,58 @@
-"""The private places of aiortc and aioice that the stage takes hold of: four, all here, all checked on every use.
+"""The private places of aiortc and aioice that the stage takes hold of: all here, all checked on every use.
 
 aiortc decodes what it receives by itself, and does not survive loss (its issue 543); so RTP is taken from it where a
 packet has been decrypted and routed. `tests/unit/stage/test_hooks.py` fails as soon as the pinned version moves.
 """
 
 import inspect
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import aioice.ice
 from aioice.candidate import Candidate
 from aioice.ice import Connection
-from aiortc import RTCRtpReceiver
+from aiortc import RTCRtpReceiver, RTCRtpSender
 from aiortc.rtcrtpreceiver import StreamStatistics
-from aiortc.rtp import RtpPacket
+from aiortc.rtp import AnyRtcpPacket, RtcpRrPacket, RtcpSrPacket, RtpPacket
 
 from rostra.kernel.units import SAMPLE_RATE
+from rostra.stage.network import Count, Report
 
 LOOPBACK: Final = "127.0.0.1"
+
+
+def counted(receiver: RTCRtpReceiver) -> tuple[Count, float] | None:
+    """What came of the newest stream, and its jitter (RFC 3550 section 6.4.1) in ms; None before the first packet."""
+    streams: dict[int, StreamStatistics] = vars(receiver)["_RTCRtpReceiver__remote_streams"]
+    if not streams:
+        return None
+    newest = streams[next(reversed(streams))]
+    return Count(newest.packets_expected, newest.packets_received), 1000 * newest.jitter / SAMPLE_RATE
+
+
+def take_reports(sender: RTCRtpSender, sink: Callable[[Report], None]) -> None:
+    """Give the receiver reports about `sender`'s stream to `sink`, and take nothing else that RTCP asks for.
+
+    aiortc's own handler keeps statistics that nobody reads, and sends again what a NACK names; none was negotiated.
+    """
+    assert list(inspect.signature(sender._handle_rtcp_packet).parameters) == ["packet"], "aiortc's sender has changed"
+    private = vars(sender)
+    assert "_RTCRtpSender__lsr" in private, "aiortc's sender has changed"
+
+    async def take(packet: AnyRtcpPacket) -> None:
+        if not isinstance(packet, RtcpRrPacket | RtcpSrPacket):
+            return
+        for report in packet.reports:
+            if report.ssrc != sender._ssrc:
+                continue
+            rtt_ms = None
+            if report.dlsr and report.lsr == private["_RTCRtpSender__lsr"]:
+                elapsed_s = time.time() - private["_RTCRtpSender__lsr_time"] - report.dlsr / 65_536
+                rtt_ms = max(0.0, 1000 * elapsed_s)
+            sink(Report(report.fraction_lost / 256, rtt_ms))
+
+    private["_handle_rtcp_packet"] = take
 
 
 def take_rtp(receiver: RTCRtpReceiver, payload_type: int, sink: Callable[[RtpPacket], None]) -> None:
@@ -48,6 +83,21 @@ def watch(receiver: RTCRtpReceiver, heard: Callable[[], None]) -> None:
     connection = receiver.transport.transport._connection
     for name in ("data_received", "request_received"):
         vars(connection)[name] = _after(getattr(connection, name), heard)
+
+
+def trust_hearing(receiver: RTCRtpReceiver) -> None:
+    """Ask the peer for no consent (RFC 7675): nothing but reports is sent to it.
+
+    FFmpeg never answers a check once it sends, and aioice would close the connection after half a minute. Whoever
+    calls this looks after the peer by what is heard of it.
+    """
+    connection = receiver.transport.transport._connection
+    assert inspect.iscoroutinefunction(connection.query_consent), "aioice has changed"
+
+    async def nothing() -> None:
+        pass
+
+    vars(connection)["query_consent"] = nothing
 
 
 def _after(method: Callable[..., None], heard: Callable[[], None]) -> Callable[..., None]:

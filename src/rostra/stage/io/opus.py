@@ -20,7 +20,7 @@ from rostra.stage.jitter import PACKET_SAMPLES_MAX
 
 KBIT_S: Final = 32
 LOSS_PERCENT: Final = 10
-"""What the encoder prepares for: how many of its bits go into FEC."""
+"""What the encoder prepares for: how many of its bits go into FEC. `rostra.stage.rate` says what when."""
 
 COMPLEXITY: Final = 5
 """Of 10. Measured on speech, 10 takes twice the time of 5 and nobody hears it."""
@@ -116,10 +116,9 @@ class Encoder:
         self._state = self._opus.opus_encoder_create(SAMPLE_RATE, 1, _APPLICATION_VOIP, ctypes.byref(error))
         assert error.value == _OK, "an encoder of fixed parameters can always be made"
         self._packet = ctypes.create_string_buffer(_PACKET_BYTES_MAX)
-        self._set(_SET_BITRATE, kbit_s * 1000)
+        self.set_rate(kbit_s, LOSS_PERCENT)
         self._set(_SET_COMPLEXITY, COMPLEXITY)
         self._set(_SET_INBAND_FEC, 1)
-        self._set(_SET_PACKET_LOSS_PERCENT, LOSS_PERCENT)
 
     def __del__(self) -> None:
         if getattr(self, "_state", None):
@@ -134,6 +133,11 @@ class Encoder:
         )
         assert size > 0, self._opus.opus_strerror(size).decode()
         return self._packet.raw[:size]
+
+    def set_rate(self, kbit_s: int, loss_percent: int) -> None:
+        """From the next frame on; the encoder changes over by itself, without a click."""
+        self._set(_SET_BITRATE, kbit_s * 1000)
+        self._set(_SET_PACKET_LOSS_PERCENT, loss_percent)
 
     def _set(self, request: int, value: int) -> None:
         made = self._opus.opus_encoder_ctl(ctypes.c_void_p(self._state), request, ctypes.c_int32(value))

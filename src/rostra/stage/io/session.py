@@ -30,6 +30,8 @@ from rostra.stage.io.opus import Encoder
 from rostra.stage.io.playout import Playout
 from rostra.stage.jitter import Packet
 from rostra.stage.negotiation import Offer
+from rostra.stage.network import Count, Network, Observed, Report
+from rostra.stage.rate import Plan, Rate
 
 QUEUE_FRAMES: Final = 5
 """Packets that may wait for aiortc to send them; older ones are dropped, for late sound is worse than none."""
@@ -81,6 +83,9 @@ class Session:
         self._trickled = 0
         self._track = ReturnTrack()
         self._encoder: Encoder | None = Encoder() if offer.hears else None
+        self._rate = Rate()
+        self._observed = Observed()
+        self._jitter_ms: float | None = None
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))  # None would mean a public STUN server
 
     async def answer(self, published: Mapping[str, str] = MappingProxyType({})) -> str:
@@ -108,12 +113,21 @@ class Session:
             self._peer.addTrack(self._track)
         (receiver,) = self._peer.getReceivers()
         hooks.take_rtp(receiver, self._offer.payload_type, self._receive)
-        hooks.watch(receiver, self._heard)
+        if self._offer.hears:
+            hooks.watch(receiver, self._heard)
+            (sender,) = self._peer.getSenders()
+            hooks.take_reports(sender, self._reported)
+        else:
+            hooks.trust_hearing(receiver)
         self._peer.on("connectionstatechange", self._moved)
 
     def _moved(self) -> None:
         state = self._peer.connectionState
         self.connected = state == "connected"
+        if state == "failed":
+            (receiver,) = self._peer.getReceivers()
+            cause = "dtls" if receiver.transport.state == "failed" else "ice"
+            log.warning("session_failed", session=self.id, seat=self.seat, cause=cause)
         self.gone = self.gone or state in ("failed", "closed")
         if self.connected or self.gone:
             self._changed(self)
@@ -122,8 +136,35 @@ class Session:
         self.heard_ns = time.monotonic_ns()
 
     def _receive(self, packet: RtpPacket) -> None:
-        arrived = Packet(packet.ssrc, packet.sequence_number, packet.timestamp, packet.payload)
-        self.playout.put(arrived, time.monotonic_ns())
+        now_ns = self.heard_ns = time.monotonic_ns()
+        self.playout.put(Packet(packet.ssrc, packet.sequence_number, packet.timestamp, packet.payload), now_ns)
+
+    def _reported(self, report: Report) -> None:
+        now_ns = time.monotonic_ns()
+        self._observed.report(report, now_ns)
+        before = self.plan
+        after = self._rate.report(report, now_ns)
+        if after != before and self._encoder is not None:
+            self._encoder.set_rate(after.kbit_s, after.loss_percent)
+            log.info("rate_changed", session=self.id, seat=self.seat, kbit_s=after.kbit_s, reason=after.reason)
+
+    @property
+    def plan(self) -> Plan:
+        """How this speaker is sent to."""
+        return self._rate.plan
+
+    def observe(self, now_ns: int) -> None:
+        """Count what has come; twice a second."""
+        (receiver,) = self._peer.getReceivers()
+        counted = hooks.counted(receiver)
+        if counted is not None:
+            count, self._jitter_ms = counted
+            self._observed.count(Count(count.expected, count.received, self.playout.tally.late), now_ns)
+
+    def network(self, now_ns: int) -> Network:
+        """How well it is connected, over the last seconds."""
+        delay_ms: float | None = getattr(self.playout, "delay_ms", None)  # a receive path may know it
+        return self._observed.view(now_ns, jitter_ms=self._jitter_ms, delay_ms=delay_ms)
 
     async def trickle(self, fragment: str) -> None:
         """Take further candidates. Raises PeerError `sdp.*`."""

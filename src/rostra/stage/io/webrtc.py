@@ -10,8 +10,9 @@ import gc
 import secrets
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -32,13 +33,16 @@ from rostra.space.grants import Role
 from rostra.space.io import sockets
 from rostra.space.io.folder import Folder
 from rostra.space.roster import Roster
-from rostra.stage import levels, mix, negotiation
+from rostra.stage import gain, levels, mix, negotiation
+from rostra.stage.gain import Gain
 from rostra.stage.io import hooks
 from rostra.stage.io.datagrams import Datagrams
 from rostra.stage.io.session import Session
 from rostra.stage.jitter import Tally
 from rostra.stage.levels import Active, Meter
+from rostra.stage.network import Network, Quality
 from rostra.stage.options import Options
+from rostra.stage.rate import Reason
 
 LAG: Final = 2
 """Frames between writing and reading a ring: what writer and reader may be late by, together."""
@@ -89,6 +93,7 @@ class Stage:
         self._roster = seating.disconnected(_restore(folder))
         self._sessions: dict[str, Session] = {}
         self._unwritten = False
+        self._levelled: dict[str, Gain] = {}
         self._meters: dict[str, Meter] = {}
         self._active = Active()
         self._seats: list[str] = []
@@ -210,8 +215,10 @@ class Stage:
         return self._view()
 
     def _view(self) -> dict[str, Any]:
-        seats = []
+        seats, now_ns = [], time.monotonic_ns()
         for seat in self._roster.seats:
+            session = self._sessions.get(seat.session)
+            network = Network() if session is None else session.network(now_ns)
             meter = self._meters.get(seat.id, Meter())
             seats.append(
                 {
@@ -223,6 +230,8 @@ class Stage:
                     "connected": seat.session != "",
                     "level_db": round(meter.level_db, 1),
                     "speaking": meter.speaking and not seat.muted,
+                    "gain_db": round(self._levelled.get(seat.id, Gain()).gain_db, 1),
+                    "network": _rounded(network),
                 }
             )
         return {"seats": seats, "on_air": self._on_air}
@@ -324,6 +333,8 @@ class Stage:
             self._frame(number, now_ns)
             if number % CHECK_FRAMES == 0:
                 self._look_after(now_ns)
+                for session in self._sessions.values():
+                    session.observe(now_ns)
                 self._report(now_ns)
             number += 1
 
@@ -334,12 +345,13 @@ class Stage:
         for row, session in enumerate(sessions):
             if session is not None:
                 frames[row] = session.playout.frame(now_ns)
+        frames = self._level([seat.id for seat in seats], frames)
         music = self._listen(number)
         names = [seat.id for seat in seats]
         before = self._gains if names == self._seats else mix.carry(self._gains, self._seats, names)
         self._seats, self._gains = names, mix.routes(seats, self._on_air)
         mixed = mix.blend(frames, before, self._gains)
-        self._measure(frames)
+        self._elect()
         self._to_programme.write(
             number,
             Frame(mix.soften(mixed[0]), self._roster.armed, self._roster.present, self._active.seat, self._on_air),
@@ -362,13 +374,26 @@ class Stage:
         self._on_air = frame.on_air
         return None if frame.on_air else frame.pcm
 
-    def _measure(self, frames: mix.Array) -> None:
-        loudness = levels.frame_db(frames)
-        before = self._meters
+    def _level(self, names: list[str], frames: mix.Array) -> mix.Array:
+        """The frames with each seat's gain, and the meters of what they then are.
+
+        Before the mix, because each voice has a gain of its own; before the meters, because hosts judge by them, and
+        the active speaker is chosen by them, how loud a seat is for those who listen.
+        """
+        if not names:
+            self._levelled, self._meters = {}, {}
+            return frames
+        heard_db = levels.frame_db(frames)
+        before = [self._levelled.get(name, Gain()) for name in names]
+        after = list(map(gain.step, before, heard_db, gain.peak_db(frames)))
+        self._levelled = dict(zip(names, after, strict=True))
         self._meters = {
-            seat: levels.measure(before.get(seat, Meter()), level)
-            for seat, level in zip(self._seats, loudness, strict=True)
+            name: levels.measure(self._meters.get(name, Meter()), level + now.applied_db, speech=now.speech)
+            for name, level, now in zip(names, heard_db, after, strict=True)
         }
+        return gain.lift(frames, [each.applied_db for each in before], [each.applied_db for each in after])
+
+    def _elect(self) -> None:
         audible = [seat.id for seat in self._roster.seats if seat.audible]
         self._active = levels.elect(self._active, self._meters, audible)
 
@@ -393,6 +418,14 @@ class Stage:
         counters.set("late", total.late)
         counters.set("folded", total.folded)
         counters.set("stretched", total.stretched)
+        counters.set("waited", total.waited)
+        counters.set("skipped", total.skipped)
+        qualities = Counter(session.network(now_ns).quality for session in self._sessions.values())
+        for quality in Quality:
+            counters.set(f"network_{quality}", qualities[quality])
+        reasons = Counter(session.plan.reason for session in self._sessions.values())
+        for reason in Reason:
+            counters.set(f"rate_{reason}", reasons[reason])
 
     async def close(self) -> None:
         """Tell every speaker that the stage goes, so that they come back to its successor at once."""
@@ -414,6 +447,10 @@ def _role(text: str) -> Role:
         return Role(text)
     except ValueError:
         raise PeerError("seat.role", f"There is no role “{text}”.") from None
+
+
+def _rounded(network: Network) -> dict[str, Any]:
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(network).items()}
 
 
 def _sum(total: Tally, part: Tally) -> None:

@@ -214,7 +214,7 @@ def ice_servers(space: str, caller: Speaker, desk: AtDesk, relays: Relays) -> ap
 def change_seat(
     space: str, seat_id: str, change: api.SeatChange, caller: Speaker, switchboard: OnStage, seat: SeatKey = ""
 ) -> api.Stage:
-    """Arm, mute or remove a seat; one's own microphone is everyone's own business."""
+    """Arm, mute or remove a seat; one's own microphone is everyone's own business, and only its owner unmutes it."""
     you = signalling.seat_id(caller.grant.link, seat)
     for order in signalling.seat_orders(change):
         caller.must(signalling.right_for(order, own=seat_id == you))

@@ -43,7 +43,7 @@ function newSeat(first, may, change) {
   const badge = h('span', { class: 'badge' });
   const level = meter();
   const arm = button('seat.arm', 'arm', () => change(seat.id, { armed: !seat.armed }));
-  const mute = h('button', { type: 'button', class: 'round', on: { click: () => change(seat.id, { muted: !seat.muted }) } }, icon('microphone'));
+  const mute = h('button', { type: 'button', class: 'round', on: { click: () => seat.muted || change(seat.id, { muted: true }) } }, icon('microphone'));
   mute.dataset.act = 'mute';
   const remove = button('seat.remove', 'remove', () => change(seat.id, { removed: true }), { class: 'quiet' });
   const element = h('li', { class: 'seat' },
@@ -68,10 +68,11 @@ function newSeat(first, may, change) {
     level.set(seat.connected && !seat.muted ? seat.level_db : -Infinity);
     say(arm, seat.armed ? 'seat.disarm' : 'seat.arm');
     label(arm, seat.armed ? 'seat.disarm.named' : 'seat.arm.named', { name: shown });
-    label(mute, seat.muted ? 'seat.unmute.named' : 'seat.mute.named', { name: shown });
+    label(mute, seat.muted ? 'voice.muted.named' : 'seat.mute.named', { name: shown });
     label(remove, 'seat.remove.named', { name: shown });
     swapIcon(mute, seat.muted ? 'muted' : 'microphone');
     mute.setAttribute('aria-pressed', String(seat.muted));
+    mute.setAttribute('aria-disabled', String(seat.muted)); // only they unmute; `disabled` would take the focus away
     // One's own buttons are in "your place".
     show(arm, may.moderate);
     show(mute, may.moderate && !seat.you);

@@ -1,0 +1,131 @@
+"""Real speakers behind bad lines: what is heard of them meanwhile, and that all is as before afterwards.
+
+Chromium, Firefox and FFmpeg speak at once, each through a line of its own; the tests measure what the stage mixes.
+`docs/5-internals/laboratory.md` explains the laboratory; `pytest -s` on this file prints what was measured.
+`ROSTRA_LAB_S=60` makes each condition last that long.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
+
+import pytest
+from playwright.sync_api import Playwright
+
+from e2e.stage.process import until
+from e2e.stage.stand import Outcome, Stand, stand
+from support.netem import Bursts, Condition
+
+pytestmark = [pytest.mark.browser, pytest.mark.namespace]
+
+LAST_S: Final = float(os.environ.get("ROSTRA_LAB_S", "5"))
+BROWSERS: Final = ("chromium", "firefox")
+COUNTED: Final = ("packets", "lost", "fec", "concealed", "late", "folded", "stretched")
+
+Trouble = AbstractContextManager[None]
+
+
+@pytest.fixture(scope="module")
+def stood(tmp_path_factory: pytest.TempPathFactory, playwright: Playwright) -> Iterator[Stand]:
+    with stand(tmp_path_factory.mktemp("stand"), playwright) as ready:
+        print(f"\n{'':10}  like  envelope  missing  silent   delay  at most   after  back in")
+        yield ready
+
+
+def endured(stood: Stand, title: str, trouble: Trouble, seconds: float) -> dict[str, Outcome]:
+    """Bear it, and print what it was like."""
+    stood.settled()
+    before, said_before = stood.stage.counters(), stood.returns()
+    outcomes = stood.endure(trouble, seconds)
+    after, said = stood.stage.counters(), stood.returns()
+    print(f"\n{title}: " + ", ".join(f"{name} {after[name] - before[name]}" for name in COUNTED if name in after))
+    for name, one in outcomes.items():
+        heard = one.during
+        print(
+            f"{name:10}  {heard.likeness:4.2f}  {heard.envelope:8.2f}  {heard.missing:7.1%}  {heard.silent:6.1%}  "
+            f"{one.grown_ms:+4.0f} ms  {one.grown_ms_max:+4.0f} ms  {one.left_ms:+3.0f} ms  {one.back_s:.1f} s"
+        )
+    for name in said:
+        made, held = (said[name][key] - said_before[name][key] for key in ("samples", "concealed"))
+        print(f"{name:10}  concealed {held / max(1, made):.1%} of what it hears")
+    return outcomes
+
+
+@contextmanager
+def random_loss(stood: Stand, share: float) -> Iterator[None]:
+    """Towards the stage the kernel drops, towards the speakers the model does."""
+    down = [(one.name, "down") for one in stood.speakers]
+    with stood.lab.drop_at_random("stage", share), stood.links.like(Condition(loss=share), down):
+        yield
+
+
+@contextmanager
+def stall(stood: Stand, seconds: float) -> Iterator[None]:
+    stood.links.stall(seconds)
+    yield
+
+
+def test_random_loss_is_hardly_heard(stood: Stand) -> None:
+    """5 %. Browsers send FEC as soon as reports have told them of the loss; FFmpeg sends none."""
+    for name, one in endured(stood, "5 % random loss", random_loss(stood, 0.05), LAST_S).items():
+        assert one.during.silent <= 0.03
+        assert one.during.envelope >= (0.85 if name in BROWSERS else 0.75)
+        assert one.grown_ms_max <= 60
+        assert one.back_s <= 5
+
+
+def test_bursts_leave_speech_to_be_understood(stood: Stand) -> None:
+    """20 %, three packets at a time."""
+    trouble = stood.links.like(Condition(bursts=Bursts(0.2, 3)))
+    for one in endured(stood, "20 % loss in bursts of 3", trouble, LAST_S).values():
+        assert one.during.envelope >= 0.6
+        assert one.during.missing <= 0.3
+        assert one.grown_ms_max <= 60
+        assert one.back_s <= 5
+
+
+def test_jitter_costs_no_more_delay_than_it_is_and_gives_it_back(stood: Stand) -> None:
+    trouble = stood.links.like(Condition(delay_ms=150, jitter_ms=60))
+    for one in endured(stood, "150 ms ± 60 ms, reordered", trouble, LAST_S).values():
+        assert one.during.envelope >= 0.75
+        assert one.grown_ms_max <= 150 + 2 * 60 + 60
+        assert abs(one.left_ms) <= 60
+
+
+def test_a_stall_costs_what_was_said_in_it_and_no_delay(stood: Stand) -> None:
+    """1.5 s, then everything at once: a telephone that goes to another access point."""
+    for one in endured(stood, "a stall of 1.5 s, then a burst", stall(stood, 1.5), 4).values():
+        assert one.during.missing <= 2.2 / 4
+        assert one.back_s <= 3
+
+
+def test_a_line_slower_than_what_is_sent_into_it_harms_nobody_else(stood: Stand) -> None:
+    """40 kbit/s, into which browsers send 50 to 70; half a second of queue. FFmpeg's line is as good as ever."""
+    ways = [(name, way) for name in BROWSERS for way in ("up", "down")]
+    outcomes = endured(
+        stood, "40 kbit/s, queue of 0.5 s", stood.links.like(Condition(rate_kbit_s=40, queue_ms=500), ways), LAST_S
+    )
+    assert outcomes["ffmpeg"].during.likeness > 0.95
+    assert outcomes["ffmpeg"].during.missing <= 0.02
+    assert abs(outcomes["ffmpeg"].grown_ms_max) <= 60
+    for name in BROWSERS:
+        assert not outcomes[name].grown_ms_max > 500 + 300  # NaN: it was not to be recognised
+        assert abs(outcomes[name].left_ms) <= 60
+
+
+def test_eight_seconds_without_a_network_cost_no_seat(stood: Stand) -> None:
+    stood.settled()
+    sessions = stood.stage.counters()["sessions"]
+    with stood.links.like(Condition(down=True)):
+        until(lambda: not any(seat["connected"] for seat in stood.stage.call("roster")["seats"]), "all are away", 30)
+        time.sleep(3)  # 5 s of silence make a seat absent
+        seats = stood.stage.call("roster")["seats"]
+        assert [seat["armed"] for seat in seats] == [True] * len(stood.speakers)
+    began = stood.recorder.now()
+    for one in stood.speakers:
+        until(lambda one=one: stood.stage.seat(one.name).get("connected"), f"{one.name} is back", 20)
+    print(f"\n8 s without a network: all seats connected again {(stood.recorder.now() - began) / 50:.1f} s after it")
+    stood.settled()
+    assert stood.stage.counters()["sessions"] == sessions  # nobody had to come in again
