@@ -1,0 +1,168 @@
+"""A guest's test as a verdict: from what was measured to one word and what to do about it.
+
+The table `SCALES` is all there is to it: each row measures one thing on a scale with two marks. From `usable` on
+listeners notice; from `poor` on they mind, or do not understand. What makes a talk impossible (no microphone, no
+connection, nothing heard) is `failed`. The verdict is the worst of them; the advice, a code for each, worst first.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Verdict(StrEnum):
+    """From best to worst."""
+
+    GOOD = "good"
+    USABLE = "usable"
+    POOR = "poor"
+    FAILED = "failed"
+
+
+class Microphone(StrEnum):
+    """What became of asking for a microphone."""
+
+    OPEN = "open"
+    DENIED = "denied"
+    NONE = "none"
+    BUSY = "busy"
+    INSECURE = "insecure"
+    FAILED = "failed"
+
+
+class Way(StrEnum):
+    """How the connection was made: straight over UDP, through a relay (TURN), or not at all."""
+
+    UDP = "udp"
+    RELAY = "relay"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Everything that is known about a guest; None is not known.
+
+    Levels in dBFS (RMS). `clipped` and the losses are shares, 0 to 1: `loss_in` of what the guest sends, `loss_out` of
+    what they are sent. `echo` is how like its own chirp what the microphone returned was, 0 to 1. `relay` tells
+    whether the relay was reached, None where there is none.
+    """
+
+    microphone: Microphone = Microphone.OPEN
+    way: Way = Way.UDP
+    relay: bool | None = None
+    echo: float | None = None
+    rtt_ms: float | None = None
+    loss_in: float | None = None
+    loss_out: float | None = None
+    jitter_ms: float | None = None
+    level_db: float | None = None
+    noise_db: float | None = None
+    clipped: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The verdict, and the codes of what to do, worst first."""
+
+    verdict: Verdict
+    advice: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What is measured (`of`; None: not known), rising as it gets worse, and from where on it matters."""
+
+    advice: str
+    of: Callable[[Measured], float | None]
+    usable: float
+    poor: float
+
+
+def _softness_db(measured: Measured) -> float | None:
+    return None if measured.level_db is None else -measured.level_db
+
+
+def _noise_db(measured: Measured) -> float | None:
+    """The noise against the voice."""
+    known = measured.level_db is not None and measured.noise_db is not None
+    return measured.noise_db - measured.level_db if known else None  # type: ignore[operator]
+
+
+def _loss(measured: Measured) -> float | None:
+    return max((loss for loss in (measured.loss_in, measured.loss_out) if loss is not None), default=None)
+
+
+SCALES: Final = (
+    # Under -42 dBFS the stage does not take a voice for speech (stage/levels.py); 8 dB above, one that turns away is.
+    Scale("level_low", _softness_db, usable=34, poor=42),
+    # Speech peaks 12 dB above its RMS: from -12 dBFS on its peaks are cut off, from -6 it is cut off most of the time.
+    Scale("level_high", lambda measured: measured.level_db, usable=-12, poor=-6),
+    # One frame in fifty is a crackle now and then; one in five is a voice that sounds broken.
+    Scale("clipping", lambda measured: measured.clipped, usable=0.02, poor=0.2),
+    # 20 dB between voice and noise is an office, and heard as noise in the pauses; under 10 dB words drown.
+    Scale("noise", _noise_db, usable=-20, poor=-10),
+    # A likeness of 0.2 is above chance for our chirp (0.1 in noise and speech); 0.5 is an echo as others would hear it.
+    Scale("echo", lambda measured: measured.echo, usable=0.2, poor=0.5),
+    # FEC and concealment hide 5 % for most listeners and hardly anyone minds 2; at 10 % syllables go missing.
+    Scale("loss", _loss, usable=0.02, poor=0.1),
+    # ITU-T G.114: beyond 150 ms one way people begin to notice, beyond 400 ms they talk over each other. Half the
+    # round trip, and some 80 ms in buffers and mixing.
+    Scale("delay", lambda measured: measured.rtt_ms, usable=150, poor=600),
+    # What the jitter buffer starts with (60 ms) and what it holds at most (240 ms), against mean deviations.
+    Scale("jitter", lambda measured: measured.jitter_ms, usable=30, poor=100),
+)
+
+MICROPHONE: Final = {
+    Microphone.DENIED: "microphone_denied",
+    Microphone.NONE: "microphone_none",
+    Microphone.BUSY: "microphone_busy",
+    Microphone.INSECURE: "microphone_insecure",
+    Microphone.FAILED: "microphone_failed",
+}
+
+ADVICE: Final = (
+    *MICROPHONE.values(),
+    "connection_none",
+    "nothing_heard",
+    "relay_only",
+    "relay_unreachable",
+    *(scale.advice for scale in SCALES),
+)
+"""Every code that there is. Pages have words for each."""
+
+_ORDER: Final = tuple(Verdict)
+
+
+def judge(measured: Measured) -> Judged:
+    """The verdict on `measured`."""
+    if fatal := _fatal(measured):
+        return Judged(Verdict.FAILED, (fatal,))
+    found = [*_connection(measured), *_scaled(measured)]
+    found.sort(key=lambda each: -_ORDER.index(each[0]))  # stable: among equals the table's order
+    return Judged(found[0][0] if found else Verdict.GOOD, tuple(code for _, code in found))
+
+
+def _fatal(measured: Measured) -> str:
+    """What makes a talk impossible; the first cause, for the others follow from it."""
+    if measured.microphone in MICROPHONE:
+        return MICROPHONE[measured.microphone]
+    if measured.way is Way.NONE:
+        return "connection_none"
+    return "nothing_heard" if measured.level_db is None else ""
+
+
+def _connection(measured: Measured) -> list[tuple[Verdict, str]]:
+    """A relay adds a hop and a machine that can fail; one that cannot be reached is missed only when the way breaks."""
+    if measured.way is Way.RELAY:
+        return [(Verdict.USABLE, "relay_only")]
+    return [(Verdict.GOOD, "relay_unreachable")] if measured.relay is False else []
+
+
+def _scaled(measured: Measured) -> list[tuple[Verdict, str]]:
+    found = []
+    for scale in SCALES:
+        value = scale.of(measured)
+        if value is not None and value >= scale.usable:
+            found.append((Verdict.POOR if value >= scale.poor else Verdict.USABLE, scale.advice))
+    return found
