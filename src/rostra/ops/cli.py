@@ -37,6 +37,10 @@ Data = Annotated[Path, typer.Option("--data", help="The folder that holds everyt
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65_535)]
 PublicUrl = Annotated[str | None, typer.Option(help="The audience's address, where a terminator stands before us.")]
+PublicAddress = Annotated[str | None, typer.Option(help="The stage's IP address on the internet, behind a NAT.")]
+UdpPorts = Annotated[str | None, typer.Option(help="The stage's UDP ports, such as 50000-50999. Default: any.")]
+Stun = Annotated[str | None, typer.Option(help="STUN server for speakers, such as stun:turn.example.org:3478.")]
+Turn = Annotated[str | None, typer.Option(help="TURN servers for speakers; their secret is ROSTRA_TURN_SECRET.")]
 DEFAULT_DATA = Path("rostra-data")
 
 
@@ -75,6 +79,10 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Audience processes; one a core unless set.")] = None,
     bind: Annotated[str | None, typer.Option(help="Address to listen on. Default: this machine only.")] = None,
     public_url: PublicUrl = None,
+    public_address: PublicAddress = None,
+    udp_ports: UdpPorts = None,
+    stun: Stun = None,
+    turn: Turn = None,
 ) -> None:
     """Run Rostra: the studio for hosts and speakers, the audience's side, and every Space that is scheduled."""
     from rostra.ops import supervise
@@ -86,6 +94,10 @@ def serve(
         workers=workers,
         bind=bind,
         public_url=public_url,
+        public_address=public_address,
+        udp_ports=udp_ports,
+        stun=stun,
+        turn=turn,
     )
     logs.configure("supervisor")
     supervisor = supervise.Supervisor(settings)

@@ -4,22 +4,27 @@ One frozen dataclass is what the rest of the program sees. Every key stands in `
 compares the two.
 """
 
+import ipaddress
 import json
 import os
+import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from rostra.kernel.errors import OperatorError
 from rostra.kernel.io.files import replace, unwritable
+from rostra.stage import Options
+from rostra.studio.ice import Servers, read_urls
 
 ADDRESSES = "addresses.json"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 — compared, not bound
 
 
 class Keys(BaseSettings):
@@ -32,6 +37,11 @@ class Keys(BaseSettings):
     workers: int = Field(0, ge=0, le=256, description="Audience processes; 0 means one a core.")
     bind: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every network of the machine.")
     public_url: str = Field("", description="What the audience types, where that is not this machine's own address.")
+    public_address: str = Field("", description="The stage's address on the internet, where a NAT stands before it.")
+    udp_ports: str = Field("", description="UDP ports of the stage, such as 50000-50999; unset: any.")
+    stun: str = Field("", description="STUN servers that speakers' browsers are told of.")
+    turn: str = Field("", description="TURN servers that relay for speakers whose network blocks UDP.")
+    turn_secret: SecretStr = Field(SecretStr(""), description="What the TURN servers share with Rostra.")
 
     @classmethod
     def settings_customise_sources(
@@ -56,6 +66,9 @@ class Config:
     workers: int = 1
     bind: str = "127.0.0.1"
     public_url: str = ""
+    public_addresses: tuple[str, ...] = ()
+    udp_ports: tuple[int, int] | None = None
+    relays: Servers = field(default=Servers())
 
     @property
     def audience_base(self) -> str:
@@ -73,6 +86,18 @@ class Config:
     @property
     def loopback_only(self) -> bool:
         return self.bind in LOOPBACK
+
+    @property
+    def stage(self) -> Options:
+        """How stages reach the network. Behind a terminator, speakers come from elsewhere though we bind to loopback;
+        an address of this machine that was chosen to listen on is the only one that a stage offers too."""
+        chosen = () if self.bind in (*LOOPBACK, *EVERYWHERE) else (self.bind,)
+        return Options(
+            loopback=self.loopback_only and not self.public_url,
+            addresses=chosen,
+            public_addresses=self.public_addresses,
+            udp_ports=self.udp_ports,
+        )
 
 
 def load(data: Path, **given: Any) -> Config:
@@ -96,7 +121,68 @@ def load(data: Path, **given: Any) -> Config:
             f"“{public}” is not an address people can open.",
             "Write --public-url https://live.example.org.",
         )
-    return Config(data, keys.studio_port, keys.audience_port, keys.workers or os.cpu_count() or 1, keys.bind, public)
+    return Config(
+        data,
+        keys.studio_port,
+        keys.audience_port,
+        keys.workers or os.cpu_count() or 1,
+        keys.bind,
+        public,
+        public_addresses=_public_addresses(keys.public_address),
+        udp_ports=_udp_ports(keys.udp_ports),
+        relays=_relays(keys),
+    )
+
+
+def _relays(keys: Keys) -> Servers:
+    servers = Servers(read_urls(keys.stun, "stun"), read_urls(keys.turn, "turn"), keys.turn_secret.get_secret_value())
+    if servers.turn and not servers.secret:
+        raise OperatorError(
+            "config.invalid",
+            "turn: a TURN server wants credentials, and turn_secret is not set.",
+            "Set ROSTRA_TURN_SECRET to what the server has as static-auth-secret.",
+        )
+    return servers
+
+
+def _public_addresses(text: str) -> tuple[str, ...]:
+    found = []
+    for word in re.split(r"[,\s]+", text.strip()):
+        try:
+            address = ipaddress.ip_address(word) if word else None
+        except ValueError:
+            raise _no_public_address(word) from None
+        if address is not None:
+            if address.is_loopback or address.is_multicast or address.is_unspecified or address.is_link_local:
+                raise _no_public_address(word)
+            found.append(address)
+    if len({address.version for address in found}) < len(found):
+        raise OperatorError(
+            "config.invalid", "public_address: there is more than one of a kind.", "Give one IPv4 and one IPv6 address."
+        )
+    return tuple(str(address) for address in found)
+
+
+def _no_public_address(word: str) -> OperatorError:
+    return OperatorError(
+        "config.invalid",
+        f"public_address: “{word}” is not an address that others can send to.",
+        "Write the IP address (not a name) that the internet has for this machine, such as 203.0.113.7.",
+    )
+
+
+def _udp_ports(text: str) -> tuple[int, int] | None:
+    if not text.strip():
+        return None
+    found = re.fullmatch(r"\s*(\d{1,5})\s*-\s*(\d{1,5})\s*", text)
+    first, last = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1024 <= first <= last <= 65_535:
+        raise OperatorError(
+            "config.invalid",
+            f"udp_ports: “{text}” is not a range of ports from 1024 to 65535.",
+            "Write --udp-ports 50000-50999.",
+        )
+    return first, last
 
 
 def remember(config: Config) -> None:
@@ -127,7 +213,7 @@ def _first(error: Exception) -> str:
 def _host(bind: str) -> str:
     if bind in LOOPBACK:
         return "localhost"
-    if bind in ("0.0.0.0", "::"):  # noqa: S104 — compared, not bound
+    if bind in EVERYWHERE:
         return socket.gethostname()
     return _bracketed(bind)
 

@@ -4,10 +4,14 @@ anew in the middle of an event imports no more than its own work needs.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from rostra.kernel.io import memory
 from rostra.kernel.shared import counters
 from rostra.kernel.shared.counters import Counters
+
+TURN_SECRET: Final = "ROSTRA_TURN_SECRET"  # noqa: S105 — where it stands, not what it is
+"""The environment variable that the studio finds it in: command lines can be read by every user of the machine."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -12,13 +12,14 @@ studio is being restarted waits in the kernel's queue, and is not refused.
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -32,7 +33,7 @@ from rostra.kernel.shared.counters import HEARTBEAT, Counters
 from rostra.kernel.units import MS_NS, SECOND_NS
 from rostra.ops import net
 from rostra.ops.config import Config
-from rostra.ops.jobs import Job, counters_path
+from rostra.ops.jobs import TURN_SECRET, Job, counters_path
 from rostra.space import lifecycle
 from rostra.space.io.folder import Folder, spaces
 from rostra.space.lifecycle import LIVE, Life, State
@@ -243,10 +244,15 @@ class Supervisor:
         arguments |= {
             "studio_base": self._config.studio_base,
             "audience_base": self._config.audience_base,
-            "loopback": self._config.loopback_only,
+            "stage": asdict(self._config.stage),
+            "stun": self._config.relays.stun,
+            "turn": self._config.relays.turn,
         }
+        environment = {name: value for name, value in os.environ.items() if name != TURN_SECRET}
+        if job.role == "studio" and self._config.relays.secret:
+            environment[TURN_SECRET] = self._config.relays.secret
         command = [sys.executable, "-m", "rostra.ops.wire", job.role, json.dumps(arguments)]
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed)
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed, env=environment)
         self._children[job] = child
         care.started(child.pid, now().mono_ns)
         log.info("started", job=job.name, pid=child.pid)

@@ -13,15 +13,15 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rostra.kernel.io import memory
 from rostra.kernel.io.system import now
 from rostra.kernel.shared.counters import HEARTBEAT, Counters
 from rostra.ops import logs
-from rostra.ops.jobs import Job, open_counters
+from rostra.ops.jobs import TURN_SECRET, Job, open_counters
 from rostra.space.io.folder import Folder
 
 NICE_WORKER: Final = 10
@@ -47,18 +47,26 @@ class Task:
     key: str
     studio_base: str
     audience_base: str
-    loopback: bool
     listener: int = -1
+    stage: dict[str, Any] = field(default_factory=dict)
+    stun: tuple[str, ...] = ()
+    turn: tuple[str, ...] = ()
 
 
 def studio(task: Task, shared: Path, counters: Counters) -> int:
     import uvicorn
 
+    from rostra.studio.ice import Servers
     from rostra.studio.io.asgi import make_app
     from rostra.studio.io.desk import Desk
 
     with closing(Desk(task.data, shared, task.audience_base, task.studio_base)) as desk:
-        app = make_app(desk, beat=lambda: counters.set(HEARTBEAT, now().mono_ns), closing=lambda: server.should_exit)
+        app = make_app(
+            desk,
+            relays=Servers(tuple(task.stun), tuple(task.turn), os.environ.get(TURN_SECRET, "")),
+            beat=lambda: counters.set(HEARTBEAT, now().mono_ns),
+            closing=lambda: server.should_exit,
+        )
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -81,7 +89,7 @@ def stage(task: Task, shared: Path, counters: Counters) -> int:
     from rostra.stage.io import webrtc
 
     _go_first()
-    webrtc.run(Folder(task.data, shared, task.key), counters, Options(loopback=task.loopback))
+    webrtc.run(Folder(task.data, shared, task.key), counters, Options(**task.stage))
     return 0
 
 
@@ -90,7 +98,7 @@ def check(task: Task, shared: Path, counters: Counters) -> int:  # noqa: ARG001 
     from rostra.stage.io import check as testing
 
     os.nice(NICE_CHECK)
-    testing.run(task.data, counters, Options(loopback=task.loopback))
+    testing.run(task.data, counters, Options(**task.stage))
     return 0
 
 

@@ -124,6 +124,19 @@ class Stage(BaseModel):
     connected: bool
 
 
+class IceServer(BaseModel):
+    """As `RTCConfiguration.iceServers` takes it; STUN needs no name and no credential."""
+
+    urls: Annotated[list[str], Field(examples=[["turns:turn.example.org:443?transport=tcp"]])]
+    username: str = ""
+    credential: str = ""
+
+
+class IceServers(BaseModel):
+    ice_servers: list[IceServer]
+    expires_at: Annotated[str | None, Field(description="when the credentials end, where there are any")]
+
+
 class Link(BaseModel):
     id: str
     role: Role

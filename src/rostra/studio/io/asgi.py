@@ -21,7 +21,8 @@ from starlette.exceptions import HTTPException
 from rostra.kernel.errors import OperatorError, PeerError, RostraError
 from rostra.kernel.limits import NAME_CHARS_MAX
 from rostra.space.grants import Grant, Role, Verb, allows
-from rostra.studio import api, recording, schedule, signalling
+from rostra.studio import api, ice, recording, schedule, signalling
+from rostra.studio.ice import Servers
 from rostra.studio.io.checks import Checks
 from rostra.studio.io.desk import Desk
 from rostra.studio.io.frame import Frame
@@ -113,7 +114,13 @@ def _checks(request: Request) -> Checks:
     return checks
 
 
+def _relays(request: Request) -> Servers:
+    servers: Servers = request.app.state.relays
+    return servers
+
+
 AtDesk = Annotated[Desk, Depends(_desk)]
+Relays = Annotated[Servers, Depends(_relays)]
 OnStage = Annotated[Switchboard, Depends(_switchboard)]
 AtCheck = Annotated[Checks, Depends(_checks)]
 Reader = Annotated[Caller, Depends(Needs(Verb.READ_SPACE))]
@@ -204,6 +211,13 @@ def _tagged(space: api.Space, response: Response) -> api.Space:
 def show_stage(space: str, caller: Reader, switchboard: OnStage, seat: SeatKey = "") -> api.Stage:
     """Who sits where, and how loud."""
     return switchboard.stage(space, signalling.seat_id(caller.grant.link, seat))
+
+
+@stage.get("/ice")
+def ice_servers(space: str, caller: Speaker, desk: AtDesk, relays: Relays) -> api.IceServers:
+    """The STUN and TURN servers that a connection to the stage may need, with a credential of the caller's own."""
+    desk.show(space)
+    return ice.offered(relays, caller.grant.link, desk.now_ns())
 
 
 @stage.post("/seats/{seat_id}")
@@ -307,9 +321,13 @@ _ALLOW_HEADERS: Final = {
 
 
 @whip.options("/{space}", status_code=204)
-def whip_options() -> Response:
-    """What a client of another origin may do here."""
-    return Response(None, 204, {**_ALLOW_SPACE, **_ALLOW_HEADERS})
+def whip_options(request: Request, desk: AtDesk, relays: Relays) -> Response:
+    """What a client of another origin may do here; who shows a token is told of the TURN servers too."""
+    try:
+        told = ice.offered(relays, Needs(Verb.SPEAK)(request).grant.link, desk.now_ns())
+    except PeerError:  # a browser's preflight carries no token
+        told = ice.offered(Servers(relays.stun), "", 0)
+    return _linked(Response(None, 204, {**_ALLOW_SPACE, **_ALLOW_HEADERS}), told)
 
 
 @whip.options("/{space}/{session}", status_code=204)
@@ -329,6 +347,8 @@ async def whip_offer(
     space: str,
     caller: Speaker,
     switchboard: OnStage,
+    desk: AtDesk,
+    relays: Relays,
     request: Request,
     seat: SeatKey = "",
     name: Annotated[str, Query(max_length=4 * NAME_CHARS_MAX)] = "",
@@ -342,7 +362,14 @@ async def whip_offer(
         "ETag": signalling.etag(answer.session),
         "Accept-Patch": signalling.FRAGMENT,
     }
-    return Response(answer.sdp, 201, headers, signalling.SDP)
+    told = ice.offered(relays, caller.grant.link, desk.now_ns())
+    return _linked(Response(answer.sdp, 201, headers, signalling.SDP), told)
+
+
+def _linked(response: Response, told: api.IceServers) -> Response:
+    for link in ice.links(told):
+        response.headers.append("Link", link)
+    return response
 
 
 @whip.patch(
@@ -540,7 +567,11 @@ async def _on_http(_request: Request, error: Exception) -> JSONResponse:
 
 
 def make_app(
-    desk: Desk, *, beat: Callable[[], None] = lambda: None, closing: Callable[[], bool] = lambda: False
+    desk: Desk,
+    *,
+    relays: Servers = Servers(),  # noqa: B008 — frozen
+    beat: Callable[[], None] = lambda: None,
+    closing: Callable[[], bool] = lambda: False,
 ) -> FastAPI:
     """The studio over `desk`.
 
@@ -571,6 +602,7 @@ def make_app(
     )
     app.state.desk, app.state.switchboard, app.state.watches = desk, switchboard, watches
     app.state.checks = Checks(desk)
+    app.state.relays = relays
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=_web(), check_dir=False), name="static")
