@@ -185,6 +185,7 @@ class CheckSession(BaseModel):
     recordings: Annotated[int, Field(description="how many were made so far")]
     left_s: Annotated[float, Field(description="until it ends by itself")]
     heard: Heard
+    grades: Annotated[dict[str, Verdict], Field(description="of what was heard, by the code of its advice")] = {}
 
 
 class CheckReport(_Given):
@@ -195,7 +196,7 @@ class CheckReport(_Given):
         str, Field(max_length=4 * NAME_CHARS_MAX, description="as the host reads it; the link’s if empty")
     ] = ""
     microphone: Annotated[Microphone, Field(description="what became of asking for one; never its name")]
-    way: Annotated[Way, Field(description="how the connection was made")]
+    way: Annotated[Way | None, Field(description="how the connection was made; null if it was not tried")] = None
     relay: Annotated[
         bool | None, Field(description="whether the relay (TURN) was reached; null where there is none")
     ] = None
@@ -208,7 +209,7 @@ class CheckMeasured(BaseModel):
     """Everything the verdict was made of; see CheckReport and Heard."""
 
     microphone: Microphone
-    way: Way
+    way: Way | None
     relay: bool | None
     echo: float | None
     rtt_ms: float | None
@@ -229,6 +230,9 @@ class Check(BaseModel):
     at: str
     verdict: Verdict
     advice: Annotated[list[str], Field(description="what to do, worst first", examples=[["echo", "level_low"]])]
+    grades: Annotated[
+        dict[str, Verdict], Field(description="of each thing that was measured, by the code of its advice")
+    ]
     measured: CheckMeasured
 
 

@@ -49,7 +49,7 @@ class Measured:
     """
 
     microphone: Microphone = Microphone.OPEN
-    way: Way = Way.UDP
+    way: Way | None = None
     relay: bool | None = None
     echo: float | None = None
     rtt_ms: float | None = None
@@ -147,7 +147,7 @@ def _fatal(measured: Measured) -> str:
     """What makes a talk impossible; the first cause, for the others follow from it."""
     if measured.microphone in MICROPHONE:
         return MICROPHONE[measured.microphone]
-    if measured.way is Way.NONE:
+    if measured.way in (None, Way.NONE):
         return "connection_none"
     return "nothing_heard" if measured.level_db is None else ""
 
@@ -160,9 +160,15 @@ def _connection(measured: Measured) -> list[tuple[Verdict, str]]:
 
 
 def _scaled(measured: Measured) -> list[tuple[Verdict, str]]:
-    found = []
+    return [(grade, code) for code, grade in grades(measured).items() if grade is not Verdict.GOOD]
+
+
+def grades(measured: Measured) -> dict[str, Verdict]:
+    """Each scale's own grade, by its code, in the table's order; what is not known has none."""
+    found = {}
     for scale in SCALES:
         value = scale.of(measured)
-        if value is not None and value >= scale.usable:
-            found.append((Verdict.POOR if value >= scale.poor else Verdict.USABLE, scale.advice))
+        if value is not None:
+            bad = Verdict.POOR if value >= scale.poor else Verdict.USABLE
+            found[scale.advice] = bad if value >= scale.usable else Verdict.GOOD
     return found

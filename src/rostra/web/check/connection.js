@@ -27,9 +27,10 @@ export function only(servers, turn) {
     .filter((server) => server.urls.length);
 }
 
-/** Events: `lost`. `back` gets what the server sends. */
+/** Events: `lost`, once it was made. */
 export class Connection extends EventTarget {
   session = '';
+  track = null; // what the server sends
   #api;
   #peer = null;
   #address = '';
@@ -40,10 +41,10 @@ export class Connection extends EventTarget {
   }
 
   /** Connect `track`; raises Unreachable, or what the studio refuses. */
-  async open(space, track, servers, relay, heard = () => {}) {
+  async open(space, track, servers, relay) {
     const peer = new RTCPeerConnection({ iceServers: servers, iceTransportPolicy: relay ? 'relay' : 'all' });
     this.#peer = peer;
-    peer.addEventListener('track', (event) => heard(event.track));
+    peer.addEventListener('track', (event) => { this.track = event.track; });
     peer.addTransceiver(track, { direction: 'sendrecv', streams: [new MediaStream([track])] });
     await peer.setLocalDescription(await peer.createOffer());
     await gathered(peer);
@@ -74,6 +75,11 @@ export class Connection extends EventTarget {
       received: incoming?.packetsReceived ?? 0,
       lost: incoming?.packetsLost ?? 0,
     };
+  }
+
+  /** Another microphone on the same connection. */
+  replace(track) {
+    return this.#peer?.getSenders()[0]?.replaceTrack(track);
   }
 
   close() {
