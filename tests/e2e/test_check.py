@@ -1,18 +1,18 @@
 """A guest tests microphone and connection days before the Space, and the host sees how it went."""
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, Route, expect
+from playwright.sync_api import Browser, Page, Playwright, expect
 
 from e2e.stage.process import likeness
 from support.browsers import chromium
-from support.server import Server, Space, wait_for
-from support.voices import Samples, read_wav, silence, write_wav
+from support.server import Server, Space
+from support.voices import Samples, read_wav
 
 DAYS_S = 3 * 86_400
 
@@ -92,10 +92,8 @@ def record(page: Page) -> None:
 
 
 def states(page: Page) -> dict[str, str]:
-    found: dict[str, str] = page.evaluate(
-        "Object.fromEntries([...document.querySelectorAll('.check-step')].map((s) => [s.dataset.step, s.dataset.state]))"
-    )
-    return found
+    steps = page.locator(".check-step").evaluate_all("(all) => all.map(({dataset: {step, state}}) => [step, state])")
+    return dict(steps)
 
 
 def latest(space: Space) -> dict[str, Any]:

@@ -200,7 +200,10 @@ class CheckReport(_Given):
     relay: Annotated[
         bool | None, Field(description="whether the relay (TURN) was reached; null where there is none")
     ] = None
-    echo: Annotated[Share | None, Field(description="how like a chirp was what the microphone heard of it")] = None
+    echo_db: Annotated[
+        float | None,
+        Field(ge=-100, le=0, description="what the microphone returned of a chirp, dBFS; -100: not found"),
+    ] = None
     rtt_ms: Annotated[float | None, Field(ge=0, le=60_000)] = None
     loss_out: Annotated[Share | None, Field(description="share of the server’s packets that never came")] = None
 
@@ -211,7 +214,7 @@ class CheckMeasured(BaseModel):
     microphone: Microphone
     way: Way | None
     relay: bool | None
-    echo: float | None
+    echo_db: float | None
     rtt_ms: float | None
     loss_in: float | None
     loss_out: float | None

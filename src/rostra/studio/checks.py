@@ -44,14 +44,14 @@ class Measured:
     """Everything that is known about a guest; None is not known.
 
     Levels in dBFS (RMS). `clipped` and the losses are shares, 0 to 1: `loss_in` of what the guest sends, `loss_out` of
-    what they are sent. `echo` is how like its own chirp what the microphone returned was, 0 to 1. `relay` tells
-    whether the relay was reached, None where there is none.
+    what they are sent. `echo_db` is what the microphone returned of the loudspeaker's chirp, -100 when it was not
+    found. `relay` tells whether the relay was reached, None where there is none.
     """
 
     microphone: Microphone = Microphone.OPEN
     way: Way | None = None
     relay: bool | None = None
-    echo: float | None = None
+    echo_db: float | None = None
     rtt_ms: float | None = None
     loss_in: float | None = None
     loss_out: float | None = None
@@ -89,6 +89,12 @@ def _noise_db(measured: Measured) -> float | None:
     return measured.noise_db - measured.level_db if known else None  # type: ignore[operator]
 
 
+def _echo_db(measured: Measured) -> float | None:
+    """The echo against the voice; the chirp is about as loud as a voice is played."""
+    known = measured.level_db is not None and measured.echo_db is not None
+    return measured.echo_db - measured.level_db if known else None  # type: ignore[operator]
+
+
 def _loss(measured: Measured) -> float | None:
     return max((loss for loss in (measured.loss_in, measured.loss_out) if loss is not None), default=None)
 
@@ -102,8 +108,9 @@ SCALES: Final = (
     Scale("clipping", lambda measured: measured.clipped, usable=0.02, poor=0.2),
     # 20 dB between voice and noise is an office, and heard as noise in the pauses; under 10 dB words drown.
     Scale("noise", _noise_db, usable=-20, poor=-10),
-    # A likeness of 0.2 is above chance for our chirp (0.1 in noise and speech); 0.5 is an echo as others would hear it.
-    Scale("echo", lambda measured: measured.echo, usable=0.2, poor=0.5),
+    # Others hear their own words come back after 0.3 s: 25 dB under a voice everyone does, from 40 dB on hardly anyone
+    # (ITU-T G.131 asks for more, for telephones at the ear).
+    Scale("echo", _echo_db, usable=-40, poor=-25),
     # FEC and concealment hide 5 % for most listeners and hardly anyone minds 2; at 10 % syllables go missing.
     Scale("loss", _loss, usable=0.02, poor=0.1),
     # ITU-T G.114: beyond 150 ms one way people begin to notice, beyond 400 ms they talk over each other. Half the

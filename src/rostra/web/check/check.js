@@ -10,14 +10,13 @@ import { listenTo, meter } from '/static/studio/meter.js';
 import { Microphone } from '/static/studio/microphone.js';
 import { clear, complain, tell } from '/static/studio/notice.js';
 import { Connection, iceServers, only, Unreachable } from './connection.js';
-import { chirp, CHIRP_S, likeness, middle } from './echo.js';
+import { chirp, CHIRP_S, echoIn, middle, NONE_DB } from './echo.js';
 import { steps } from './steps.js';
 
 const POLL_MS = 400;
 const NETWORK_S = 10;
 const CHIRPS = 3;
 const WINDOW = 32_768; // samples that an analyser keeps: 0.68 s
-const ECHO_SEEN = 0.2; // as the studio's table has it; here only for the word before the verdict
 
 const REFUSED = { NotAllowedError: 'denied', NotFoundError: 'none', NotReadableError: 'busy', OverconstrainedError: 'none' };
 const MICROPHONE = {
@@ -124,7 +123,7 @@ export function check(main, api, me, id) {
   function newRun() {
     const direct = new Connection(api);
     const relayed = new Connection(api);
-    const found = { microphone: 'failed', way: null, relay: null, echo: null, rtt_ms: null, loss_out: null };
+    const found = { microphone: 'failed', way: null, relay: null, echo_db: null, rtt_ms: null, loss_out: null };
     const step = view.steps;
     let line = null;
     let closed = false;
@@ -248,8 +247,8 @@ export function check(main, api, me, id) {
         tries.push(await echoOf(state.context, microphone.stream));
       }
       alive();
-      found.echo = middle(tries);
-      step.echo.become('told', found.echo < ECHO_SEEN ? 'check.echo.good' : 'check.echo.poor');
+      found.echo_db = middle(tries);
+      step.echo.become('told', found.echo_db > NONE_DB ? 'check.echo.usable' : 'check.echo.good');
       step.noise.become('told', 'check.noise.measured');
     }
 
@@ -365,7 +364,7 @@ export function check(main, api, me, id) {
 const WORSE = ['good', 'usable', 'poor'];
 const worst = (grades) => WORSE[Math.max(...grades.map((grade) => WORSE.indexOf(grade ?? 'good')))];
 
-/** Play one chirp and listen for it: how like it was what came back, 0 to 1. */
+/** Play one chirp and listen for it: how loud it came back, dBFS. */
 async function echoOf(context, stream) {
   const source = context.createMediaStreamSource(stream);
   const analyser = context.createAnalyser();
@@ -380,15 +379,15 @@ async function echoOf(context, stream) {
   player.start();
   const heard = new Float32Array(WINDOW);
   const window_ms = (1000 * WINDOW) / context.sampleRate;
-  let most = 0;
+  let most_db = NONE_DB;
   // Two windows that overlap by a chirp: whatever comes back within a second, wireless headphones' delay included.
   for (const ms of [window_ms, window_ms - 1000 * CHIRP_S]) {
     await wait(ms);
     analyser.getFloatTimeDomainData(heard);
-    most = Math.max(most, likeness(heard, context.sampleRate));
+    most_db = Math.max(most_db, echoIn(heard, context.sampleRate));
   }
   source.disconnect();
-  return most;
+  return most_db;
 }
 
 function build(me) {

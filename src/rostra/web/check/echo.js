@@ -1,8 +1,10 @@
-// Does the microphone return what the loudspeaker plays? A chirp is played, and looked for in what comes back: the
-// highest normalised cross-correlation over all delays. A chirp, because its autocorrelation is a single peak, so that
-// neither a voice nor a fan looks like it. No page and no clock in here: tests run it as the browser does.
+// Does the microphone return what the loudspeaker plays, and how loud? A chirp is played, and looked for in what comes
+// back: the highest normalised cross-correlation over all delays. A chirp, because its autocorrelation is a single peak,
+// so that neither a voice nor a fan looks like it. No page and no clock in here: tests run it without either.
 
 export const CHIRP_S = 0.25;
+export const NONE_DB = -100;
+const SEEN = 0.2; // voices, noise and hums are less like the chirp than that, an echo in a room with many reflections more
 const LOW_HZ = 500;
 const HIGH_HZ = 2500; // every telephone and laptop plays and hears this band
 const REDUCED_HZ = 8000; // enough for the band, and little enough to correlate in a few milliseconds
@@ -29,12 +31,13 @@ function reduced(samples, rate_hz) {
   });
 }
 
-/** How like the chirp some stretch of `heard` is, 0 to 1, whatever its level and whichever way it points. */
-export function likeness(heard, rate_hz) {
+/** How loud the chirp is in `heard`, dBFS (RMS): NONE_DB when nothing there is like it. */
+export function echoIn(heard, rate_hz) {
   const said = reduced(chirp(rate_hz), rate_hz);
   const line = reduced(heard, rate_hz);
   const energy = said.reduce((sum, sample) => sum + sample * sample, 0);
-  let best = 0;
+  let best = SEEN;
+  let level_db = NONE_DB;
   let window = 0;
   for (let i = 0; i < said.length - 1; i += 1) window += line[i] * line[i];
   for (let lag = 0; lag + said.length <= line.length; lag += 1) {
@@ -42,10 +45,11 @@ export function likeness(heard, rate_hz) {
     let product = 0;
     for (let i = 0; i < said.length; i += 1) product += said[i] * line[lag + i];
     // Below -80 dBFS there is nothing but rounding.
-    if (window > said.length * 1e-8) best = Math.max(best, Math.abs(product) / Math.sqrt(energy * window));
+    const like = window > said.length * 1e-8 ? Math.abs(product) / Math.sqrt(energy * window) : 0;
+    if (like > best) [best, level_db] = [like, 10 * Math.log10(window / said.length)];
     window -= line[lag] ** 2;
   }
-  return best;
+  return level_db;
 }
 
 /** Of several tries the middle one: a word or a door in one of them is no echo. */
