@@ -16,6 +16,7 @@ import { steps } from './steps.js';
 const POLL_MS = 400;
 const NETWORK_S = 10;
 const CHIRPS = 3;
+const PATIENCE = 10;
 const WINDOW = 32_768; // samples that an analyser keeps: 0.68 s
 
 const REFUSED = { NotAllowedError: 'denied', NotFoundError: 'none', NotReadableError: 'busy', OverconstrainedError: 'none' };
@@ -199,13 +200,17 @@ export function check(main, api, me, id) {
     }
 
     async function way(connection, servers, relay) {
-      try {
-        await connection.open(id, microphone.track, servers, relay);
-        return true;
-      } catch (error) {
-        connection.close();
-        if (error instanceof Unreachable) return false;
-        throw error;
+      for (let attempt = 1; ; attempt += 1) {
+        try {
+          await connection.open(id, microphone.track, servers, relay);
+          return true;
+        } catch (error) {
+          connection.close();
+          if (error instanceof Unreachable) return false;
+          if (error.code !== 'check.away' || attempt === PATIENCE) throw error;
+        }
+        await wait(1000); // whoever listens to guests is being restarted
+        alive();
       }
     }
 
@@ -343,7 +348,12 @@ export function check(main, api, me, id) {
       show(step.microphone.body, false);
     }
 
-    return { go, close, record, replace: () => line?.replace(microphone.track) };
+    /** Another microphone, also while the connections are only being made. */
+    function replace() {
+      for (const connection of [direct, relayed]) connection.replace(microphone.track);
+    }
+
+    return { go, close, record, replace };
   }
 
   function tellVerdict({ verdict, advice }) {
