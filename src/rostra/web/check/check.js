@@ -50,9 +50,14 @@ export function check(main, api, me, id) {
   main.replaceChildren(view.element);
   label(main, 'check.title');
   api.space(id).then((space) => {
-    document.title = `${t('check.title')} · ${space.title}`;
-    say(view.about, 'check.about', { title: space.title, time: spelled(space.starts_at) });
+    introduce(space);
+    addEventListener('language', () => introduce(space));
   }, complain);
+
+  function introduce(space) {
+    document.title = t('page', { title: space.title });
+    say(view.about, 'check.about', { title: space.title, time: spelled(space.starts_at) });
+  }
 
   view.start.addEventListener('click', begin);
   view.again.addEventListener('click', begin);
@@ -71,7 +76,7 @@ export function check(main, api, me, id) {
     view.steps.reset();
     show(view.verdict, false);
     show(view.again, false);
-    show(view.start, false);
+    show(view.beginning, false);
     show(view.record, false);
     show(view.steps.recording.body, false);
     state.context ??= new AudioContext();
@@ -112,7 +117,7 @@ export function check(main, api, me, id) {
 
   async function opened() {
     state.stop();
-    state.stop = listenTo(state.context, microphone.stream, (level_db) => view.level.set(level_db));
+    state.stop = listenTo(state.context, microphone.stream, (level_db) => view.meters.forEach((meter) => meter.set(level_db)));
     state.run?.replace(); // once it runs: chosen by the guest, or by the system when one was pulled out
     const found = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === 'audioinput');
     const names = found.map(({ deviceId: value, label: name }, i) => h('option', name ? { value, textContent: name } : { value, t: ['microphone.unnamed', { count: i + 1 }] }));
@@ -170,6 +175,7 @@ export function check(main, api, me, id) {
       alive();
       step.microphone.become('good', 'check.microphone.open');
       show(step.microphone.body, true);
+      show(step.level.body, true);
       return true;
     }
 
@@ -263,8 +269,8 @@ export function check(main, api, me, id) {
       step.recording.become('working', 'check.recording.ask');
       show(step.recording.body, true);
       show(view.record, true);
-      view.record.disabled = false;
       view.record.focus({ preventScroll: true });
+      step.recording.element.scrollIntoView({ block: 'center' });
       announce(t('check.recording.ask'));
       while (!last?.recordings || last.phase !== 'listening') {
         await wait(100);
@@ -275,8 +281,7 @@ export function check(main, api, me, id) {
     }
 
     async function record() {
-      if (view.record.disabled) return;
-      view.record.disabled = true;
+      show(view.record, false);
       try {
         follow(await api.checkRecord(id, line.session));
       } catch (error) {
@@ -344,8 +349,9 @@ export function check(main, api, me, id) {
       relayed.close();
       state.stop();
       microphone.close();
-      view.level.set(-Infinity);
+      view.meters.forEach((each) => each.set(-Infinity));
       show(step.microphone.body, false);
+      show(step.level.body, false);
     }
 
     /** Another microphone, also while the connections are only being made. */
@@ -401,7 +407,7 @@ async function echoOf(context, stream) {
 }
 
 function build(me) {
-  const level = meter();
+  const meters = [meter(), meter()]; // where a microphone is chosen, and below what is read aloud
   const device = choice([], '');
   const plain = h('input', { type: 'checkbox', id: 'check-plain' });
   const name = h('input', { type: 'text', maxLength: 60, autocomplete: 'name', value: recall() || me.name || '' });
@@ -414,7 +420,8 @@ function build(me) {
   column.microphone.body.append(
     field('microphone', device),
     h('label', { class: 'check' }, plain, h('span', { t: 'microphone.plain' })),
-    h('div', { class: 'meter-line' }, level.element));
+    meters[0].element);
+  column.level.body.append(meters[1].element);
   const sentence = h('p', { class: 'check-sentence', t: 'check.sentence' });
   column.recording.body.append(sentence, record, progress);
   const about = h('p', { class: 'soft' });
@@ -424,11 +431,12 @@ function build(me) {
   const place = new URL(location.href);
   place.searchParams.delete('check');
   const back = h('a', { href: place.href, t: 'check.back' });
+  const beginning = h('div', { class: 'acts' }, start);
   const element = h('div', { class: 'check-page' },
     h('header', { class: 'form' }, h('h1', { t: 'check.title' }), about, h('p', { t: 'check.what' })),
-    field('place.name', name, 'check.name.help'), h('div', { class: 'acts' }, start),
+    field('place.name', name, 'check.name.help'), beginning,
     column.element, verdict, h('div', { class: 'acts' }, again, back));
-  return { element, about, name, start, again, record, progress, device, plain, level, steps: column, verdict, sum, advice };
+  return { element, about, name, start, beginning, again, record, progress, device, plain, meters, steps: column, verdict, sum, advice };
 }
 
 function recall() {
