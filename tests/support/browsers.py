@@ -4,8 +4,9 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,17 +38,27 @@ def program(name: str) -> str:
 
 @contextmanager
 def chromium(
-    playwright: Playwright, *, microphone: Path | None = None, environment: dict[str, str] | None = None
+    playwright: Playwright,
+    *,
+    microphone: Path | None = None,
+    environment: dict[str, str] | None = None,
+    executable: str | None = None,
+    trusted: str = "",
 ) -> Iterator[Browser]:
-    """Chromium; with `microphone`, a WAV file is what its user says, over and over."""
+    """Chromium; with `microphone`, a WAV file is what its user says, over and over.
+
+    `executable` starts it (inside a namespace, say); the origin `trusted` may use the microphone without TLS.
+    """
     arguments = [*QUIET, "--autoplay-policy=no-user-gesture-required", "--allow-loopback-in-peer-connection"]
     if microphone is not None:
         arguments += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
         arguments += [f"--use-file-for-fake-audio-capture={microphone}"]
+    if trusted:
+        arguments += [f"--unsafely-treat-insecure-origin-as-secure={trusted}"]
     options: dict[str, Any] = (
         {} if environment is None else {"env": environment, "ignore_default_args": ["--mute-audio"]}
     )
-    browser = playwright.chromium.launch(executable_path=program("chromium"), args=arguments, **options)
+    browser = playwright.chromium.launch(executable_path=executable or program("chromium"), args=arguments, **options)
     try:
         yield browser
     finally:
@@ -90,23 +101,34 @@ class Firefox:
 
 
 @contextmanager
-def firefox(folder: Path, environment: dict[str, str] | None = None) -> Iterator[Firefox]:
-    """Firefox with a profile of its own in `folder`, allowed to play without a click."""
-    with _firefox_process(folder, environment) as log:
-        told = wait_for(lambda: re.search(r"WebDriver BiDi listening on (ws://\S+)", log.read_text()), 90, "Firefox")
-        with connect(f"{told[1]}/session", max_size=None) as connection:
+def firefox(
+    folder: Path,
+    environment: dict[str, str] | None = None,
+    inside: Sequence[str] = (),
+    reach: Callable[[str, int], socket.socket] | None = None,
+) -> Iterator[Firefox]:
+    """Firefox with a profile of its own in `folder`, allowed to play without a click.
+
+    `inside` is the command that starts others where it is to be (in a namespace), `reach` connects to a port there.
+    """
+    with _firefox_process(folder, environment, inside) as log:
+        told = wait_for(
+            lambda: re.search(r"WebDriver BiDi listening on (ws://([\d.]+):(\d+))", log.read_text()), 90, "Firefox"
+        )
+        through = reach and reach(told[2], int(told[3]))
+        with connect(f"{told[1]}/session", max_size=None, sock=through) as connection:
             yield Firefox(connection)
 
 
 @contextmanager
-def _firefox_process(folder: Path, environment: dict[str, str] | None) -> Iterator[Path]:
+def _firefox_process(folder: Path, environment: dict[str, str] | None, inside: Sequence[str]) -> Iterator[Path]:
     profile, log = folder / "profile", folder / "firefox.log"
     profile.mkdir(parents=True)
     preferences = {"media.autoplay.default": 0, "media.autoplay.blocking_policy": 0, "ui.prefersReducedMotion": 1}
     lines = [f"user_pref({json.dumps(key)}, {json.dumps(value)});" for key, value in preferences.items()]
     (profile / "user.js").write_text("\n".join(lines))
     home = {"HOME": str(folder), "MOZ_CRASHREPORTER_DISABLE": "1"}
-    command = [program("firefox-esr"), "--headless", "--profile", str(profile), "--remote-debugging-port=0"]
+    command = [*inside, program("firefox-esr"), "--headless", "--profile", str(profile), "--remote-debugging-port=0"]
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=(environment or dict(os.environ)) | home)
     try:

@@ -37,6 +37,7 @@ Data = Annotated[Path, typer.Option("--data", help="The folder that holds everyt
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65_535)]
 PublicUrl = Annotated[str | None, typer.Option(help="The audience's address, where a terminator stands before us.")]
+Bind = Annotated[str | None, typer.Option(help="Address to listen on. Default: this machine only.")]
 PublicAddress = Annotated[str | None, typer.Option(help="The stage's IP address on the internet, behind a NAT.")]
 UdpPorts = Annotated[str | None, typer.Option(help="The stage's UDP ports, such as 50000-50999. Default: any.")]
 Stun = Annotated[str | None, typer.Option(help="STUN server for speakers, such as stun:turn.example.org:3478.")]
@@ -181,6 +182,85 @@ def listen(
     )
     finish(heard.report.as_json(), as_json, heard.report.in_words())
     if not heard.report.holds:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="**Example:** `rostra ports --bind 0.0.0.0 --public-address 203.0.113.7 --udp-ports 50000-50999`")
+def ports(
+    data: Data = DEFAULT_DATA,
+    studio_port: Port = None,
+    audience_port: Port = None,
+    bind: Bind = None,
+    public_url: PublicUrl = None,
+    public_address: PublicAddress = None,
+    udp_ports: UdpPorts = None,
+    stun: Stun = None,
+    turn: Turn = None,
+    firewall: Annotated[
+        str, typer.Option("--for", help="Rules for `ufw`, `nftables` or `cloud`; all unless set.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """What a firewall must let in, given this configuration, and whether it does, as far as can be told from here."""
+    from rostra.ops import doctor, probes
+
+    settings = config.load(
+        data,
+        studio_port=studio_port,
+        audience_port=audience_port,
+        bind=bind,
+        public_url=public_url,
+        public_address=public_address,
+        udp_ports=udp_ports,
+        stun=stun,
+        turn=turn,
+    )
+    opened = doctor.openings(settings, probes.ephemeral_ports())
+    if firewall and firewall not in doctor.rules(opened):
+        raise PeerError("ports.firewall", f"There are no rules for “{firewall}”.", "Write ufw, nftables or cloud.")
+    findings = doctor.examine(settings, doctor.REACH)
+    result = doctor.report(findings) | {
+        "open": [asdict(one) for one in opened],
+        "elsewhere": doctor.elsewhere(settings),
+        "rules": doctor.rules(opened),
+    }
+    text = f"{doctor.openings_in_words(settings, opened, firewall)}\n\n{doctor.in_words(findings)}"
+    finish(result, as_json, text)
+    if not result["ok"]:
+        raise typer.Exit(1)
+
+
+@app.command("doctor", epilog="**Example:** `rostra doctor --data /srv/rostra --json`")
+def examine(
+    data: Data = DEFAULT_DATA,
+    studio_port: Port = None,
+    audience_port: Port = None,
+    bind: Bind = None,
+    public_url: PublicUrl = None,
+    public_address: PublicAddress = None,
+    udp_ports: UdpPorts = None,
+    stun: Stun = None,
+    turn: Turn = None,
+    as_json: Json = False,
+) -> None:
+    """Look the machine over: ports, STUN and TURN, the clock, limits, space. Exit 1 when something is at fault."""
+    from rostra.ops import doctor
+
+    settings = config.load(
+        data,
+        studio_port=studio_port,
+        audience_port=audience_port,
+        bind=bind,
+        public_url=public_url,
+        public_address=public_address,
+        udp_ports=udp_ports,
+        stun=stun,
+        turn=turn,
+    )
+    findings = doctor.examine(settings, doctor.CHECKS)
+    result = doctor.report(findings)
+    finish(result, as_json, doctor.in_words(findings))
+    if not result["ok"]:
         raise typer.Exit(1)
 
 

@@ -91,7 +91,7 @@ class Config:
     def stage(self) -> Options:
         """How stages reach the network. Behind a terminator, speakers come from elsewhere though we bind to loopback;
         an address of this machine that was chosen to listen on is the only one that a stage offers too."""
-        chosen = () if self.bind in (*LOOPBACK, *EVERYWHERE) else (self.bind,)
+        chosen = () if self.loopback_only or self.bind in EVERYWHERE else (self.bind,)
         return Options(
             loopback=self.loopback_only and not self.public_url,
             addresses=chosen,

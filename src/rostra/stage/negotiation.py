@@ -5,14 +5,15 @@ further audio are put aside and refused in the answer (port 0). Candidates that 
 left out. The answer then gets the Opus parameters that aiortc does not write.
 """
 
-import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from rostra.kernel.errors import PeerError
 from rostra.kernel.limits import SDP_BYTES_MAX
+from rostra.stage.reach import usable
 
 LINES_MAX: Final = 2000
 SECTIONS_MAX: Final = 16
@@ -47,7 +48,8 @@ _HINT: Final = "Send the offer as the browser's RTCPeerConnection made it."
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An offer that a stage can take. `sdp` is for aiortc; `refused` are the other sections as (index, m-line, mid)."""
+    """An offer that a stage can take. `sdp` is for aiortc; `refused` are the other sections as (index, m-line, mid);
+    `loopback`: its candidates may be there."""
 
     sdp: str
     payload_type: int
@@ -55,10 +57,11 @@ class Offer:
     ufrag: str
     hears: bool
     refused: tuple[tuple[int, str, str], ...]
+    loopback: bool = False
 
 
-def read_offer(text: str) -> Offer:
-    """Check an offer and cut it down.
+def read_offer(text: str, *, loopback: bool = False) -> Offer:
+    """Check an offer and cut it down. `loopback`: the stage listens there, and so may the peer.
 
     Raises:
         PeerError: `sdp.too_large`, `sdp.malformed`, `sdp.no_audio` (none, or none that is sent), `sdp.no_opus`,
@@ -79,7 +82,7 @@ def read_offer(text: str) -> Offer:
         *(line for line in session if line.startswith(_SESSION_KEPT)),
         f"a=group:BUNDLE {mid}",
         f"m=audio 9 UDP/TLS/RTP/SAVPF {payload_type}",
-        *_audio(audio, payload_type),
+        *_audio(audio, payload_type, loopback),
     ]
     return Offer(
         sdp="\r\n".join(lines) + "\r\n",
@@ -88,11 +91,15 @@ def read_offer(text: str) -> Offer:
         ufrag=_value(audio, "a=ice-ufrag:") or _value(session, "a=ice-ufrag:"),
         hears="a=sendonly" not in audio,
         refused=refused,
+        loopback=loopback,
     )
 
 
-def finish_answer(answer: str, offer: Offer) -> str:
-    """aiortc's answer to `offer.sdp`, with Opus parameters and a refusal of the other sections: what the peer gets."""
+def finish_answer(answer: str, offer: Offer, published: Mapping[str, str] = MappingProxyType({})) -> str:
+    """aiortc's answer to `offer.sdp`, with Opus parameters and a refusal of the other sections: what the peer gets.
+
+    `published`: addresses of this machine that are known outside by another one, as `advertise` takes them.
+    """
     session, sections = _split(answer)
     assert len(sections) == 1, "an offer was cut down to one section"
     mapped = f"a=rtpmap:{offer.payload_type} "
@@ -101,7 +108,7 @@ def finish_answer(answer: str, offer: Offer) -> str:
         audio.append(line)
         if line.startswith(mapped):
             audio.append(f"a=fmtp:{offer.payload_type} {OPUS_PARAMETERS}")
-    whole = [audio]
+    whole = [advertise(audio, published)]
     for at, media, mid in offer.refused:
         whole.insert(at, _refusal(media, mid))
     lines = [*session, *(line for section in whole for line in section)]
@@ -119,25 +126,27 @@ def read_fragment(text: str, offer: Offer) -> tuple[str, ...]:
     ufrag = _value(lines, "a=ice-ufrag:")
     if ufrag and ufrag != offer.ufrag:
         raise PeerError("sdp.ice_restart", "A running connection cannot restart ICE.", "Close it and send a new offer.")
-    return _candidates(lines)
+    return _candidates(lines, offer.loopback)
 
 
-def usable(candidate: str) -> bool:
-    """Whether a server should send packets to this candidate: UDP to a literal unicast address.
+def advertise(section: Sequence[str], published: Mapping[str, str]) -> list[str]:
+    """The lines of a section, with a candidate at the public address before each candidate at its base.
 
-    Names (`….local` among them) are not resolved: their owner reaches us, and we learn the address from that.
+    `published` is base → public address. A 1:1 NAT keeps ports, so the port is the base's. The private one stays: it is
+    what a speaker in the same network reaches, and has the higher priority (RFC 8445 section 5.1.2.1, local preference
+    one lower). Called a host candidate, and written first, because senders without a whole ICE agent (FFmpeg's whip
+    muxer) take the first host candidate and no other.
     """
-    parts = candidate.split()
-    if len(parts) < 8 or parts[1] != "1" or parts[2].lower() != "udp" or parts[6] != "typ":
-        return False
-    if parts[7] not in ("host", "srflx", "relay") or not (parts[3].isdecimal() and parts[5].isdecimal()):
-        return False
-    try:
-        address = ipaddress.ip_address(parts[4])
-    except ValueError:
-        return False
-    fit = not (address.is_multicast or address.is_unspecified or address.is_reserved)
-    return fit and 0 < int(parts[5]) < 65_536 and int(parts[3]) < 1 << 32
+    lines: list[str] = []
+    at = next((at for at, line in enumerate(section) if line.startswith("a=candidate:")), len(section))
+    for line in section:
+        parts = line.split(" ")
+        if line.startswith("a=candidate:") and parts[4] in published and parts[7] == "host":
+            parts[0] += "p"  # a foundation of its own
+            parts[3] = str(int(parts[3]) - (1 << 8))
+            parts[4] = published[parts[4]]
+            lines.append(" ".join(parts))
+    return [*section[:at], *lines, *section[at:]]
 
 
 def _lines(text: str) -> list[str]:
@@ -200,16 +209,16 @@ def _check_transport(session: Sequence[str], audio: Sequence[str]) -> None:
         raise _malformed("a=setup is missing or unknown")
 
 
-def _audio(audio: Sequence[str], payload_type: int) -> list[str]:
+def _audio(audio: Sequence[str], payload_type: int, loopback: bool) -> list[str]:
     """What aiortc should see of the section. The end of candidates is never said: more may come, or be learnt."""
     own = (f"a=rtpmap:{payload_type} ", f"a=fmtp:{payload_type} ", f"a=rtcp-fb:{payload_type} ")
     kept = [line for line in audio[1:] if line.startswith(_AUDIO_KEPT) or line.startswith(own)]
-    return kept + [f"a=candidate:{candidate}" for candidate in _candidates(audio)]
+    return kept + [f"a=candidate:{candidate}" for candidate in _candidates(audio, loopback)]
 
 
-def _candidates(lines: Sequence[str]) -> tuple[str, ...]:
+def _candidates(lines: Sequence[str], loopback: bool) -> tuple[str, ...]:
     found = [line.removeprefix("a=candidate:") for line in lines if line.startswith("a=candidate:")]
-    return tuple(candidate for candidate in found if usable(candidate))[:CANDIDATES_MAX]
+    return tuple(candidate for candidate in found if usable(candidate, loopback=loopback))[:CANDIDATES_MAX]
 
 
 def _refusal(media: str, mid: str) -> list[str]:

@@ -60,6 +60,25 @@ def _url(word: str, scheme: str) -> str:
     return f"{scheme}{found['tls'] or ''}:{found['host']}{port}{transport}"
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server listens, and how it is spoken to: `transport` is `udp` or `tcp`."""
+
+    host: str
+    port: int
+    transport: str
+    tls: bool
+
+
+def place(url: str) -> Place:
+    """What a URL that `read_urls` returned means (RFC 7064 and 7065, section 3.2: 3478, and 5349 with TLS)."""
+    found = _URL.fullmatch(url)
+    assert found is not None, "a URL that was not read"
+    tls = bool(found["tls"])
+    transport = found["transport"] or ("tcp" if tls else "udp")
+    return Place(found["host"].strip("[]"), int(found["port"] or (5349 if tls else 3478)), transport, tls)
+
+
 def credential(secret: str, holder: str, expires_s: int) -> tuple[str, str]:
     """User name and password that a TURN server with `secret` takes until `expires_s` (Unix time)."""
     username = f"{expires_s}:{holder}"

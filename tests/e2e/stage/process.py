@@ -2,12 +2,13 @@
 the rings in the test's hands."""
 
 import json
+import socket
 import subprocess
 import sys
 import threading
 import time
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -54,16 +55,16 @@ def until(reached: Callable[[], T], what: str, seconds: float = 15.0) -> T:
 
 
 class Stage:
-    """The process, its command socket, its rings and counters."""
+    """The process, its command socket, its rings and counters. `inside`: the command that starts others where it is."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, inside: Sequence[str] = ()) -> None:
         data, shared = root / "data", root / "shared"
         self.folder = Folder(data, shared, "stage-test").make()
         for path in (self.folder.mix_ring, self.folder.return_ring):
             ring.format_ring(memory.create(path, ring.SIZE))
         self._mix = Ring(memory.attach(self.folder.mix_ring))
         self._back = Ring(memory.create(self.folder.return_ring, ring.SIZE))
-        self._arguments = [sys.executable, "-c", PROGRAM, str(data), str(shared), "stage-test"]
+        self._arguments = [*inside, sys.executable, "-c", PROGRAM, str(data), str(shared), "stage-test"]
         self.process = self._start()
 
     def _start(self) -> "subprocess.Popen[bytes]":
@@ -103,9 +104,17 @@ class Stage:
         for at in range(number, number + round(seconds * 50)):
             time.sleep(max(0, at * FRAME_NS - time.monotonic_ns()) / 1e9)
             piece = music[np.arange(at * FRAME_SAMPLES, (at + 1) * FRAME_SAMPLES) % len(music)]
-            self._back.write(at, Frame(piece, on_air=on_air))
-            frames.append(self._mix.read(at - LATE_FRAMES))
+            self.play(at, Frame(piece, on_air=on_air))
+            frames.append(self.mixed(at - LATE_FRAMES))
         return frames
+
+    def play(self, number: int, frame: Frame) -> None:
+        """Let the speakers hear this, as the programme would."""
+        self._back.write(number, frame)
+
+    def mixed(self, number: int) -> Frame | None:
+        """The stage's mix under this number, if it is still there."""
+        return self._mix.read(number)
 
 
 def samples(frames: list[Frame | None]) -> Pcm:
@@ -163,8 +172,8 @@ class _Whip(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running(root: Path) -> Iterator[Stage]:
-    stage = Stage(root)
+def running(root: Path, inside: Sequence[str] = ()) -> Iterator[Stage]:
+    stage = Stage(root, inside)
     try:
         yield stage
     finally:
@@ -173,10 +182,14 @@ def running(root: Path) -> Iterator[Stage]:
 
 
 @contextmanager
-def whip(stage: Stage) -> Iterator[str]:
-    """The WHIP address before `stage`."""
+def whip(stage: Stage, listener: socket.socket | None = None) -> Iterator[str]:
+    """The WHIP address before `stage`, on loopback or on a socket that somebody else made."""
     handler = type("Whip", (_Whip,), {"stage": stage})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler, bind_and_activate=listener is None) as server:
+        if listener is not None:
+            server.socket.close()
+            server.socket = listener
+            server.server_port = listener.getsockname()[1]
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:

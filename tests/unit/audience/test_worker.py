@@ -543,7 +543,7 @@ def _answers(served: Edge) -> bool:
 
 def start(data: Path, listener: socket.socket) -> subprocess.Popen[bytes]:
     """A worker as the supervisor starts it."""
-    told = {"data": str(data), "key": "0", "studio_base": "", "audience_base": "", "loopback": True}
+    told = {"data": str(data), "key": "0", "studio_base": "", "audience_base": ""}
     told["listener"] = listener.fileno()
     command = [sys.executable, "-m", "rostra.ops.wire", "worker", json.dumps(told)]
     return subprocess.Popen(command, pass_fds=(listener.fileno(),), stderr=subprocess.PIPE)

@@ -1,6 +1,7 @@
 """Wrong use gets a sentence, the exit code that DESIGN 15 promises, and changes nothing."""
 
 import json
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,8 +102,36 @@ def test_every_command_has_help_with_an_example(run: Run) -> None:
         ["demo"],
         ["speak"],
         ["listen"],
+        ["ports"],
+        ["doctor"],
         *(["space", v] for v in ("create", "list", "show", "end")),
     ):
         done = run(*command, "--help")
         assert done.returncode == 0
         assert "Example" in done.stdout
+
+
+def test_ports_says_what_to_open_and_doctor_how_the_machine_is(run: Run, tmp_path: Path) -> None:
+    given = ["--data", str(tmp_path), "--studio-port", str(free_port()), "--audience-port", str(free_port())]
+    far = ["--bind", "127.0.0.2", "--udp-ports", "40000-40100"]
+    done = run("ports", *given, *far, "--json")
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == (0 if told["ok"] else 1)
+    assert [one["what"] for one in told["open"]] == ["studio", "audience", "stage"]
+    assert {finding["check"] for finding in told["findings"]} == {"tcp", "udp", "stun", "turn"}
+    assert "ufw allow 40000:40100/udp" in run("ports", *given, *far, "--for", "ufw").stdout
+    assert run("ports", *given, "--for", "carrier-pigeons").returncode == 2
+    done = run("doctor", *given, "--json")
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == (0 if told["ok"] else 1)
+    assert {"tcp", "udp", "stun", "turn", "clock", "limits", "space"} <= {one["check"] for one in told["findings"]}
+    assert not list(tmp_path.iterdir()), "looking changes nothing"
+
+
+def test_the_doctor_s_verdict_is_the_exit_code(run: Run, tmp_path: Path) -> None:
+    port = free_port()
+    given = ["--data", str(tmp_path), "--studio-port", str(port), "--audience-port", str(free_port())]
+    with socket.create_server(("127.0.0.1", port)):
+        done = run("doctor", *given)
+    assert done.returncode == 1
+    assert f"fault    tcp        TCP {port} (studio)" in done.stdout

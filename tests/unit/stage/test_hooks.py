@@ -27,7 +27,18 @@ def test_the_libraries_are_those_whose_insides_were_read() -> None:
     protocol = inspect.getsource(aioice.ice.StunProtocol.datagram_received)
     assert "self.receiver.data_received(" in protocol
     assert "self.receiver.request_received(" in protocol
-    assert "get_host_addresses(" in inspect.getsource(aioice.ice.Connection.gather_candidates)
+    assert aioice.__version__ == "0.13.0"
+    gathering = inspect.getsource(aioice.ice.Connection.gather_candidates)
+    assert "get_host_addresses(" in gathering
+    assert "self.get_component_candidates(component=component, addresses=addresses)" in gathering
+    making = inspect.getsource(aioice.ice.Connection.get_component_candidates)
+    assert "self._protocols += host_protocols" in making
+    assert "protocol.local_candidate = Candidate(" in making
+    assert inspect.getsource(aioice.ice.StunProtocol).count("transport.sendto(") == 2, "send_data and send_stun"
+    assert list(inspect.signature(aioice.ice.StunProtocol.send_stun).parameters) == ["self", "message", "addr"]
+    checking = inspect.getsource(aioice.ice.Connection.check_start)
+    assert checking.count("pair.protocol.request(") == 2
+    assert "if addr != pair.remote_addr:" in checking
 
 
 def test_rtp_of_the_negotiated_type_is_taken_and_still_counted() -> None:

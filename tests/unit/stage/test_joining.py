@@ -26,7 +26,7 @@ def slow_answers(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Sessions whose answers wait for the event: as when candidates are gathered."""
     ready = asyncio.Event()
 
-    async def answer(_session: Session) -> str:
+    async def answer(_session: Session, _published: object) -> str:
         await ready.wait()
         return "v=0"
 

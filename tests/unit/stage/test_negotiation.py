@@ -16,7 +16,6 @@ from rostra.stage.negotiation import (
     finish_answer,
     read_fragment,
     read_offer,
-    usable,
 )
 
 FOLDER = Path(__file__).parent / "offers"
@@ -149,28 +148,34 @@ def test_candidates_are_kept_as_far_as_a_server_should_use_them() -> None:
     assert ".local" not in offer.sdp
 
 
-@pytest.mark.parametrize(
-    ("candidate", "fit"),
-    [
-        ("1 1 udp 2122260223 192.0.2.7 50000 typ host", True),
-        ("1 1 UDP 1 2001:db8::7 50000 typ relay raddr :: rport 9", True),
-        ("1 1 udp 1 127.0.0.1 50000 typ host", True),
-        ("1 2 udp 1 192.0.2.7 50000 typ host", False),
-        ("1 1 tcp 1 192.0.2.7 9 typ host tcptype active", False),
-        ("1 1 udp 1 0.0.0.0 50000 typ host", False),
-        ("1 1 udp 1 239.0.0.1 50000 typ host", False),
-        ("1 1 udp 1 255.255.255.255 50000 typ host", False),
-        ("1 1 udp 1 example.com 50000 typ host", False),
-        ("1 1 udp 1 192.0.2.7 0 typ host", False),
-        ("1 1 udp 1 192.0.2.7 65536 typ host", False),
-        ("1 1 udp x 192.0.2.7 50000 typ host", False),
-        ("1 1 udp 1 192.0.2.7 50000 typ prflx", False),
-        ("1 1 udp 1 192.0.2.7 50000", False),
-        ("", False),
-    ],
-)
-def test_a_usable_candidate_is_udp_to_a_unicast_address(candidate: str, fit: bool) -> None:
-    assert usable(candidate) is fit
+@pytest.mark.parametrize(("loopback", "kept"), [(True, 2), (False, 1)])
+def test_only_a_stage_on_loopback_sends_there(loopback: bool, kept: int) -> None:
+    lines = f"a={HOST}\r\na={HOST.replace('192.0.2.7', '127.0.0.1')}\r\n"
+    offer = read_offer(CHROMIUM + lines, loopback=loopback)
+    assert offer.sdp.count("a=candidate:") == kept
+    assert len(read_fragment(lines, offer)) == kept
+
+
+def test_a_public_address_is_offered_before_the_private_one_it_stands_for() -> None:
+    offer = read_offer(CHROMIUM)
+    local = [
+        "a=candidate:aaa 1 udp 2130706431 10.0.0.5 50001 typ host",
+        "a=candidate:bbb 1 udp 2130706431 172.17.0.1 50001 typ host",
+        "a=end-of-candidates",
+    ]
+    told = finish_answer(
+        ANSWER.format(111) + "".join(f"{line}\r\n" for line in local), offer, {"10.0.0.5": "203.0.113.7"}
+    )
+    candidates = [line for line in told.split("\r\n") if line.startswith(("a=cand", "a=end"))]
+    assert candidates == ["a=candidate:aaap 1 udp 2130706175 203.0.113.7 50001 typ host", *local]
+    assert int(candidates[0].split(" ")[3]) < int(local[0].split(" ")[3]), "a LAN's speakers take the short way"
+
+
+@pytest.mark.parametrize("published", [{}, {"10.9.9.9": "203.0.113.7"}, {"192.0.2.1": "203.0.113.7"}])
+def test_without_an_address_to_stand_for_nothing_is_added(published: dict[str, str]) -> None:
+    offer = read_offer(CHROMIUM)
+    whole = ANSWER.format(111) + "a=candidate:aaa 1 udp 1 10.0.0.5 50001 typ host\r\n"
+    assert finish_answer(whole, offer, published) == finish_answer(whole, offer)
 
 
 def test_a_fragment_brings_candidates_of_the_same_connection() -> None:

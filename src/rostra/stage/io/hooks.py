@@ -1,14 +1,16 @@
-"""The private places of aiortc and aioice that the stage takes hold of: three, all here, all checked on every use.
+"""The private places of aiortc and aioice that the stage takes hold of: four, all here, all checked on every use.
 
 aiortc decodes what it receives by itself, and does not survive loss (its issue 543); so RTP is taken from it where a
 packet has been decrypted and routed. `tests/unit/stage/test_hooks.py` fails as soon as the pinned version moves.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import aioice.ice
+from aioice.candidate import Candidate
+from aioice.ice import Connection
 from aiortc import RTCRtpReceiver
 from aiortc.rtcrtpreceiver import StreamStatistics
 from aiortc.rtp import RtpPacket
@@ -69,3 +71,19 @@ def offer_loopback() -> None:
 
     vars(addresses)["with_loopback"] = True
     vars(aioice.ice)["get_host_addresses"] = addresses
+
+
+def gather_with(gather: Callable[..., Awaitable[list[Candidate]]]) -> None:
+    """From now on `gather(connection, component, addresses, timeout)` makes the sockets of this process's connections.
+
+    aioice binds to whatever port the kernel picks; a firewall wants to know which.
+    """
+    parameters = list(inspect.signature(Connection.get_component_candidates).parameters)
+    assert parameters[1:] == ["component", "addresses", "timeout"], "aioice has changed"
+
+    async def get_component_candidates(
+        self: Connection, component: int, addresses: list[str], timeout: int = 5
+    ) -> list[Candidate]:
+        return await gather(self, component, addresses, timeout)
+
+    setattr(Connection, "get_component_candidates", get_component_candidates)  # noqa: B010 — mypy, on assigning methods

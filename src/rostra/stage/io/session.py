@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Final
 
 import av
@@ -19,7 +20,7 @@ from aiortc.rtp import RtpPacket
 from aiortc.sdp import candidate_from_sdp
 from av.stream import Stream
 
-from rostra.kernel.errors import PeerError
+from rostra.kernel.errors import PeerError, Unavailable
 from rostra.kernel.shared.ring import Pcm
 from rostra.kernel.units import FRAME_SAMPLES, SAMPLE_RATE
 from rostra.space.grants import Role
@@ -33,7 +34,7 @@ from rostra.stage.negotiation import Offer
 QUEUE_FRAMES: Final = 5
 """Packets that may wait for aiortc to send them; older ones are dropped, for late sound is worse than none."""
 
-TRICKLED_MAX: Final = 64
+TRICKLED_MAX: Final = 32
 CLOSE_S: Final = 3.0
 _TIME_BASE: Final = Fraction(1, SAMPLE_RATE)
 
@@ -82,12 +83,17 @@ class Session:
         self._encoder: Encoder | None = Encoder() if offer.hears else None
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))  # None would mean a public STUN server
 
-    async def answer(self) -> str:
-        """Take up the offer. Raises PeerError `sdp.malformed`."""
+    async def answer(self, published: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Take up the offer. `published` is for `negotiation.finish_answer`.
+
+        Raises PeerError `sdp.malformed`, Unavailable `stage.no_ports`.
+        """
         try:
             await self._peer.setRemoteDescription(RTCSessionDescription(self._offer.sdp, "offer"))
             self._hook()
             await self._peer.setLocalDescription(await self._peer.createAnswer())
+        except Unavailable:
+            raise
         except Exception as error:  # aiortc's parser raises whatever its code runs into
             log.info("offer_refused", session=self.id, error=type(error).__name__)
             raise PeerError(
@@ -95,7 +101,7 @@ class Session:
                 "The session description cannot be used.",
                 "Send the offer as the browser's RTCPeerConnection made it.",
             ) from error
-        return negotiation.finish_answer(self._peer.localDescription.sdp, self._offer)
+        return negotiation.finish_answer(self._peer.localDescription.sdp, self._offer, published)
 
     def _hook(self) -> None:
         if self._offer.hears:

@@ -34,6 +34,7 @@ from rostra.space.io.folder import Folder
 from rostra.space.roster import Roster
 from rostra.stage import levels, mix, negotiation
 from rostra.stage.io import hooks
+from rostra.stage.io.datagrams import Datagrams
 from rostra.stage.io.session import Session
 from rostra.stage.jitter import Tally
 from rostra.stage.levels import Active, Meter
@@ -72,7 +73,15 @@ log = structlog.get_logger()
 class Stage:
     """The seats, their connections, and the mix between them."""
 
-    def __init__(self, folder: Folder, counters: Counters, to_programme: Ring, from_programme: Ring) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        counters: Counters,
+        to_programme: Ring,
+        from_programme: Ring,
+        datagrams: Datagrams | None = None,
+    ) -> None:
+        self._datagrams = datagrams or Datagrams(Options())
         self._folder = folder
         self._counters = counters
         self._to_programme = to_programme
@@ -138,14 +147,14 @@ class Stage:
     async def _offer(self, *, seat: str, name: str, role: str, sdp: str) -> dict[str, Any]:
         if not 0 < len(seat.encode()) <= SEAT_CHARS_MAX:
             raise PeerError("seat.id", f"A seat's id has 1 to {SEAT_CHARS_MAX} characters.")
-        offer = negotiation.read_offer(sdp)
+        offer = negotiation.read_offer(sdp, loopback=self._datagrams.options.loopback)
         person = " ".join(name.split())[:NAME_CHARS_MAX]
         session = Session(make_id(secrets.token_bytes(10)), seat, person, _role(role), offer, self._changed)
         self._with_seat(session)  # refused before anything is made
         if len(self._sessions) >= SESSIONS_MAX:
             raise Unavailable("stage.busy", "Too many connections are being made.", "Try again in a few seconds.")
         try:
-            answer = await session.answer()
+            answer = await session.answer(self._datagrams.published())
             self._with_seat(session)  # others have moved meanwhile
         except BaseException:
             self._later(session.close())
@@ -373,6 +382,7 @@ class Stage:
         counters.set("late_ns_p99", late[len(late) * 99 // 100])
         counters.set("late_ns_max", max(counters.get("late_ns_max"), late[-1]))
         counters.set("sessions", len(self._sessions))
+        counters.set("checks_withheld", self._datagrams.withheld)
         total = Tally()
         for tally in (self._gone, *(session.playout.tally for session in self._sessions.values())):
             _sum(total, tally)
@@ -419,6 +429,8 @@ def run(folder: Folder, counters: Counters, options: Options = Options()) -> Non
     """
     if options.loopback:
         hooks.offer_loopback()
+    datagrams = Datagrams(options)
+    hooks.gather_with(datagrams.gather)
     try:
         to_programme = Ring(memory.create(folder.mix_ring, ring.SIZE))
         from_programme = Ring(memory.attach(folder.return_ring))
@@ -426,7 +438,7 @@ def run(folder: Folder, counters: Counters, options: Options = Options()) -> Non
         raise OperatorError(
             "stage.no_ring", f"{missing.filename} is missing.", "Start the stage through `rostra serve`."
         ) from None
-    asyncio.run(_serve(Stage(folder, counters, to_programme, from_programme), folder, counters))
+    asyncio.run(_serve(Stage(folder, counters, to_programme, from_programme, datagrams), folder, counters))
 
 
 async def _serve(stage: Stage, folder: Folder, counters: Counters) -> None:
