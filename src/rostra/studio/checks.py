@@ -111,13 +111,13 @@ SCALES: Final = (
     # Others hear their own words come back after 0.3 s: 25 dB under a voice everyone does, from 40 dB on hardly anyone
     # (ITU-T G.131 asks for more, for telephones at the ear).
     Scale("echo", _echo_db, usable=-40, poor=-25),
-    # FEC and concealment hide 5 % for most listeners and hardly anyone minds 2; at 10 % syllables go missing.
-    Scale("loss", _loss, usable=0.02, poor=0.1),
-    # ITU-T G.114: beyond 150 ms one way people begin to notice, beyond 400 ms they talk over each other. Half the
-    # round trip, and some 80 ms in buffers and mixing.
-    Scale("delay", lambda measured: measured.rtt_ms, usable=150, poor=600),
-    # What the jitter buffer starts with (60 ms) and what it holds at most (240 ms), against mean deviations.
-    Scale("jitter", lambda measured: measured.jitter_ms, usable=30, poor=100),
+    # These three as the stage's roster judges a seat, so that nobody is told two things. Up to 2 % FEC leaves nothing
+    # to hear; above 8 % packets that follow each other are lost, and syllables with them.
+    Scale("loss", _loss, usable=0.02, poor=0.08),
+    # With the buffers of both ends 150 and 400 ms one way: ITU-T G.114's limits for ease and for use.
+    Scale("delay", lambda measured: measured.rtt_ms, usable=250, poor=600),
+    # The jitter buffer must hold some three times as much: 90 ms pass unnoticed, a quarter of a second does not.
+    Scale("jitter", lambda measured: measured.jitter_ms, usable=30, poor=80),
 )
 
 MICROPHONE: Final = {

@@ -17,8 +17,10 @@ from rostra.space.commands import Request
 from rostra.stage.check import LENGTH_NS, RECORD_FRAMES, Phase
 from rostra.stage.io import check as testing
 from rostra.stage.io.check import OF_LINK_MAX, OF_SEAT_MAX, SESSIONS_MAX, Checks
+from rostra.stage.io.datagrams import Datagrams
 from rostra.stage.io.session import Session
 from rostra.stage.jitter import Packet
+from rostra.stage.options import Options
 
 OFFER = (Path(__file__).parent / "offers" / "chromium.sdp").read_bytes().decode()
 Asked = Callable[..., Awaitable[dict[str, Any]]]
@@ -26,7 +28,7 @@ Asked = Callable[..., Awaitable[dict[str, Any]]]
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def answer(_session: Session) -> str:
+    async def answer(_session: Session, _published: object) -> str:
         return "v=0"
 
     monkeypatch.setattr(Session, "answer", answer)
@@ -34,7 +36,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def made() -> tuple[Checks, Counters]:
     counted = Counters(memoryview(bytearray(counters.SIZE)), writer=True)
-    return Checks(counted), counted
+    return Checks(counted, Datagrams(Options())), counted
 
 
 async def offer(checks: Checks, link: str = "l1", seat: str = "s1", sdp: str = OFFER) -> str:

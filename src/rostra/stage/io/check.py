@@ -28,6 +28,7 @@ from rostra.stage import negotiation
 from rostra.stage.check import Check, Phase
 from rostra.stage.io import hooks
 from rostra.stage.io.converse import converse
+from rostra.stage.io.datagrams import Datagrams
 from rostra.stage.io.playout import Playout
 from rostra.stage.io.session import Session
 from rostra.stage.jitter import Packet
@@ -78,8 +79,9 @@ class Guest:
 class Checks:
     """The guests that are testing now."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, datagrams: Datagrams) -> None:
         self._counters = counters
+        self._datagrams = datagrams
         self._guests: dict[str, Guest] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._verbs: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
@@ -95,12 +97,12 @@ class Checks:
         await converse(reader, writer, self._verbs, "check")
 
     async def _offer(self, *, link: str, seat: str, sdp: str) -> dict[str, Any]:
-        offer = negotiation.read_offer(sdp)
+        offer = negotiation.read_offer(sdp, loopback=self._datagrams.options.loopback)
         self._make_room(link, seat)
         session = Session(make_id(secrets.token_bytes(10)), seat, "", Role.SPEAKER, offer, self._changed)
         self._guests[session.id] = Guest(session, link)
         try:
-            answer = await session.answer()
+            answer = await session.answer(self._datagrams.published())
         except BaseException:
             self._end(session.id, "refused")
             raise
@@ -208,7 +210,9 @@ def run(data: Path, counters: Counters, options: Options = Options()) -> None:  
     """Listen to guests until SIGTERM. Raises OperatorError `opus.missing`."""
     if options.loopback:
         hooks.offer_loopback()
-    asyncio.run(_serve(data, Checks(counters), counters))
+    datagrams = Datagrams(options)
+    hooks.gather_with(datagrams.gather)
+    asyncio.run(_serve(data, Checks(counters, datagrams), counters))
 
 
 async def _serve(data: Path, checks: Checks, counters: Counters) -> None:
