@@ -1,6 +1,8 @@
 """The verdict: every row of the table, and what goes before it."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +88,15 @@ measurements = st.builds(
     *(st.none() | st.floats(-100, 0) for _ in range(2)),
     st.none() | st.floats(0, 1),
 )
+
+
+def test_the_host_s_page_has_the_table_s_figures() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "2-host" / "test-your-guests.md").read_text()
+    rows = re.findall(r"^\| [^|]+ \| ([-\d]+) [^|]+ \| ([-\d]+) [^|]+ \|", page, re.MULTILINE)
+    shares = {"clipping", "loss"}
+    figures = [(scale.usable, scale.poor, 100 if scale.advice in shares else 1) for scale in SCALES]
+    told = [(abs(float(usable)), abs(float(poor))) for usable, poor in rows]
+    assert told == [(abs(usable) * unit, abs(poor) * unit) for usable, poor, unit in figures]
 
 
 @given(measurements)
