@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, Playwright, Route, expect
 from e2e.stage.process import likeness
 from e2e.test_pages import KEPT, LOOKS, SIZES, name_of
 from rostra.kernel.units import SAMPLE_RATE
+from rostra.ops.wire import NICE_CHECK
 from support.browsers import chromium, program
 from support.server import Server, Space, free_port, wait_for
 from support.voices import Samples, read_wav, silence, write_wav
@@ -187,6 +188,7 @@ def test_when_the_check_dies_in_the_middle_the_guest_is_told_and_begins_again(
     guest: Page, server: Server, space: Space
 ) -> None:
     before = len(server.starts("check"))
+    assert os.getpriority(os.PRIO_PROCESS, server.pid("check")) == NICE_CHECK, "below whoever is on the air"
     guest.locator("[data-act=check-start]").click()
     record(guest)
     expect(guest.locator("[data-step=recording] .check-word")).to_have_text("Speak now:", timeout=20_000)

@@ -1,6 +1,7 @@
 // One connection of a test: WHIP to the check instead of the stage, by one way only, so that each way is told apart.
 
-const GATHER_MS = 1500; // a relay's candidates come after two round trips to it
+const GATHER_MS = 1500; // one's own addresses come at once, those that STUN tells a round trip later
+const GATHER_RELAY_MS = 6000; // over TLS a relay takes some five round trips, and a packet lost among them a second
 const CONNECT_MS = 10_000;
 
 /** Raised when no datagram came through: not a fault, a finding. */
@@ -47,7 +48,8 @@ export class Connection extends EventTarget {
     peer.addEventListener('track', (event) => { this.track = event.track; });
     peer.addTransceiver(track, { direction: 'sendrecv', streams: [new MediaStream([track])] });
     await peer.setLocalDescription(await peer.createOffer());
-    await gathered(peer);
+    await gathered(peer, relay ? GATHER_RELAY_MS : GATHER_MS);
+    if (relay && !peer.localDescription.sdp.includes(' typ relay')) throw new Unreachable();
     const query = new URLSearchParams({ seat: this.#api.seat });
     const answer = await this.#api.call(`/whip/${space}/check?${query}`, {
       method: 'POST',
@@ -91,10 +93,10 @@ export class Connection extends EventTarget {
   }
 }
 
-function gathered(peer) {
+function gathered(peer, most_ms) {
   if (peer.iceGatheringState === 'complete') return Promise.resolve();
   return new Promise((resolve) => {
-    setTimeout(resolve, GATHER_MS);
+    setTimeout(resolve, most_ms);
     peer.addEventListener('icegatheringstatechange', () => peer.iceGatheringState === 'complete' && resolve());
   });
 }
