@@ -49,7 +49,7 @@ bench: .venv/installed-dev
 	$(BIN)/python bench/all.py
 
 pictures: .venv/installed-dev
-	ROSTRA_PICTURES=1 $(BIN)/pytest -q tests/e2e/test_pages.py
+	ROSTRA_PICTURES=1 $(BIN)/pytest -q tests/e2e/test_pages.py tests/e2e/test_check.py
 
 LOCK := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --upgrade \
   --generate-hashes --no-emit-index-url --no-header

@@ -11,6 +11,7 @@ from rostra.kernel.errors import PeerError
 from rostra.kernel.units import SECOND_NS
 from rostra.space.grants import Role
 from rostra.space.spec import Recording, Spec, Start
+from rostra.store.checks import OF_LINK_MAX, Check
 from rostra.store.io import sqlite
 from rostra.store.people import Act, Link
 from rostra.store.port import Store
@@ -102,6 +103,32 @@ def test_the_audit_trail_keeps_order_and_is_found_by_verb_and_actor(store: Store
     assert store.acts("abc", verb="mute") == [acts[1]]
     assert store.acts("abc", actor="l1") == [acts[0], acts[2]]
     assert store.acts("abc", verb="end", actor="l2") == []
+
+
+def test_a_guest_s_latest_test_is_the_one_that_counts(store: Store) -> None:
+    store.add_space(SPEC, T)
+    first = Check("abc", "l1", "seat1", "Ada", T, "poor", ("noise", "level_low"), '{"level_db": -50}')
+    other = Check("abc", "l1", "seat2", "Grace", T + 1, "good")
+    for check in (first, other):
+        store.keep_check(check)
+    assert store.checks("abc") == [other, first]
+    again = replace(first, at_ns=T + 2, verdict="good", advice=())
+    store.keep_check(again)
+    assert store.checks("abc") == [again, other]
+    assert store.checks("xyz") == []
+
+
+def test_a_test_belongs_to_a_space_that_there_is(store: Store) -> None:
+    assert code_of(lambda: store.keep_check(Check("xyz", "l1", "seat1", "", T, "good"))) == "space.unknown"
+
+
+def test_a_link_s_tests_are_bounded_and_the_oldest_makes_room(store: Store) -> None:
+    store.add_space(SPEC, T)
+    made = [Check("abc", "l1", f"seat{number}", "", T + number, "good") for number in range(OF_LINK_MAX + 3)]
+    other = Check("abc", "l2", "seat", "", T, "good")
+    for check in (other, *made):
+        store.keep_check(check)
+    assert store.checks("abc") == [*reversed(made[3:]), other]
 
 
 def test_what_was_stored_outlives_the_process(open_store: Callable[[], Store]) -> None:

@@ -132,7 +132,7 @@ def test_a_workers_listeners_come_back_and_lose_nothing(server: Server, on_air: 
 
 def test_everything_stops_in_order_and_leaves_nothing_behind(server: Server, on_air: Space) -> None:
     """Runs last: a second server on the same folder goes on with the Space, as after a reboot."""
-    jobs = ["studio", "keeper", "worker-0", "worker-1", f"stage-{on_air.id}", f"programme-{on_air.id}"]
+    jobs = ["studio", "keeper", "check", "worker-0", "worker-1", f"stage-{on_air.id}", f"programme-{on_air.id}"]
     pids = [server.pid(job) for job in jobs]
     shared = memory.shared_folder(server.data)
     server.process.terminate()

@@ -47,7 +47,14 @@ PROGRAMME_LEAD_S: Final = 60
 STAGE_LEAD_S: Final = 1800
 """Speakers may meet in the green room this long before the doors."""
 
-SILENCE_MS_MAX: Final = {"programme": 1500, "stage": 1500, "worker": 2500, "keeper": 5000, "studio": 5000}
+SILENCE_MS_MAX: Final = {
+    "programme": 1500,
+    "stage": 1500,
+    "worker": 2500,
+    "keeper": 5000,
+    "studio": 5000,
+    "check": 5000,
+}
 """How old a heartbeat may grow. All beat four times a second; the audible ones are given the least patience, and the
 studio the most, as it upgrades databases and nobody listening notices it."""
 
@@ -73,7 +80,7 @@ class Announced:
 
 def wanted(announced: Iterable[Announced], workers: int, wall_ns: int) -> set[Job]:
     """The processes that should run at `wall_ns`."""
-    jobs = {Job("studio"), Job("keeper")} | {Job("worker", str(n)) for n in range(workers)}
+    jobs = {Job("studio"), Job("keeper"), Job("check")} | {Job("worker", str(n)) for n in range(workers)}
     for space in announced:
         life, spec = space.life, space.spec
         opens = life.starts_at_ns - spec.doors_s * SECOND_NS
@@ -286,7 +293,7 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         """Audience last: whoever listens hears the programme's last fragments."""
-        for roles in (("studio", "stage"), ("programme",), ("worker", "keeper")):
+        for roles in (("studio", "stage", "check"), ("programme",), ("worker", "keeper")):
             children = [child for job, child in self._children.items() if job.role in roles]
             for child in children:
                 child.terminate()

@@ -27,6 +27,9 @@ from rostra.space.io.folder import Folder
 NICE_WORKER: Final = 10
 """Measured: eight busy workers made the programme's 20 ms tick 113 ms late at p99; at nice 10, 6 ms (DESIGN 4)."""
 
+NICE_CHECK: Final = 15
+"""A guest's test days before may stutter; who is on the air or listening may not."""
+
 REAL_TIME: Final = 1
 """The lowest real-time priority (SCHED_RR), for stage and programme: they miss a frame when they wait 20 ms for a core.
 A lower nice value would not do, as Linux weighs it only within a session (sched_autogroup). Taken where the system
@@ -90,6 +93,15 @@ def stage(task: Task, shared: Path, counters: Counters) -> int:
     return 0
 
 
+def check(task: Task, shared: Path, counters: Counters) -> int:  # noqa: ARG001 — every role is given the same
+    from rostra.stage import Options
+    from rostra.stage.io import check as testing
+
+    os.nice(NICE_CHECK)
+    testing.run(task.data, counters, Options(**task.stage))
+    return 0
+
+
 def programme(task: Task, shared: Path, counters: Counters) -> int:
     from rostra.programme.io import tick
 
@@ -119,7 +131,7 @@ def _go_first() -> None:
 
 
 ROLES: Final[dict[str, Callable[[Task, Path, Counters], int]]] = {
-    role.__name__: role for role in (studio, stage, programme, worker, keeper)
+    role.__name__: role for role in (studio, stage, check, programme, worker, keeper)
 }
 
 

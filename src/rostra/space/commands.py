@@ -7,6 +7,9 @@
 Verbs of `stage.sock`: offer {seat, name, role, sdp} → {session, sdp} · trickle {session, fragment} · close {session} ·
 arm, disarm, mute, unmute, remove {seat} · roster {} → {seats: [{id, name, role, armed, muted, connected, level_db,
 speaking, gain_db, network: {rtt_ms, loss_in, loss_out, jitter_ms, delay_ms, quality}}], on_air}.
+Verbs of `check.sock`: offer {link, seat, sdp} → {session, sdp} · trickle {link, session, fragment} · close, record,
+measure {link, session}; the last two → {phase, progress, recordings, left_s, heard: {level_db, noise_db, clipped,
+loss_in, jitter_ms, packets}}.
 Verbs of `programme.sock`: go, music, resume, end, postpone, cancel {} · hold {until_ns} · reschedule {starts_at_ns} ·
 status {}: each → the life after it (`rostra.space.lifecycle.encode`), status with the timeline's figures beside it.
 """

@@ -2,11 +2,12 @@
 
 from typing import Protocol
 
+from rostra.store.checks import Checks
 from rostra.store.people import People
 from rostra.store.spaces import Spaces
 
 
-class Store(Spaces, People, Protocol):
+class Store(Spaces, People, Checks, Protocol):
     """Safe to use from several threads and several processes at once; each method is one transaction."""
 
     def check(self) -> None:

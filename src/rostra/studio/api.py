@@ -12,6 +12,7 @@ from rostra.kernel.limits import NAME_CHARS_MAX, TITLE_CHARS_MAX
 from rostra.space.grants import Role
 from rostra.space.lifecycle import Cause, Event, State
 from rostra.space.spec import Recording, Start
+from rostra.studio.checks import Microphone, Verdict, Way
 
 PROBLEM_TYPE: Final = "application/problem+json"
 
@@ -174,6 +175,88 @@ class GivenLink(Link):
 
 class CreatedSpace(Space):
     links: Annotated[dict[str, str], Field(description="the first host's and speaker's link")]
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Heard(BaseModel):
+    """What the server heard of a guest so far. Null is not known yet."""
+
+    level_db: Annotated[float | None, Field(description="of the voice, dBFS (RMS): of the last recording, once made")]
+    noise_db: Annotated[float | None, Field(description="what is heard when nobody speaks, dBFS (RMS)")]
+    clipped: Annotated[
+        float | None, Field(description="share of the recording's frames that are cut off at full scale")
+    ]
+    loss_in: Annotated[float | None, Field(description="share of the guest's packets that never came")]
+    jitter_ms: Annotated[float | None, Field(description="how unevenly they came (RFC 3550 6.4.1)")]
+    packets: Annotated[int, Field(description="how many came")]
+
+
+class CheckSession(BaseModel):
+    """A test that is running."""
+
+    phase: Annotated[str, Field(examples=["listening"], pattern="^(connecting|listening|recording|playing)$")]
+    progress: Annotated[float, Field(description="of the recording or its playback, 0 to 1")]
+    recordings: Annotated[int, Field(description="how many were made so far")]
+    left_s: Annotated[float, Field(description="until it ends by itself")]
+    heard: Heard
+    grades: Annotated[dict[str, Verdict], Field(description="of what was heard, by the code of its advice")] = {}
+
+
+class CheckReport(_Given):
+    """What the guest's browser measured. With `session` what the server heard is added; the session must still run."""
+
+    session: Annotated[str, Field(max_length=32)] | None = None
+    name: Annotated[
+        str, Field(max_length=4 * NAME_CHARS_MAX, description="as the host reads it; the link’s if empty")
+    ] = ""
+    microphone: Annotated[Microphone, Field(description="what became of asking for one; never its name")]
+    way: Annotated[Way | None, Field(description="how the connection was made; null if it was not tried")] = None
+    relay: Annotated[
+        bool | None, Field(description="whether the relay (TURN) was reached; null where there is none")
+    ] = None
+    echo_db: Annotated[
+        float | None,
+        Field(ge=-100, le=0, description="what the microphone returned of a chirp, dBFS; -100: not found"),
+    ] = None
+    rtt_ms: Annotated[float | None, Field(ge=0, le=60_000)] = None
+    loss_out: Annotated[Share | None, Field(description="share of the server’s packets that never came")] = None
+
+
+class CheckMeasured(BaseModel):
+    """Everything the verdict was made of; see CheckReport and Heard."""
+
+    microphone: Microphone
+    way: Way | None
+    relay: bool | None
+    echo_db: float | None
+    rtt_ms: float | None
+    loss_in: float | None
+    loss_out: float | None
+    jitter_ms: float | None
+    level_db: float | None
+    noise_db: float | None
+    clipped: float | None
+
+
+class Check(BaseModel):
+    """What came of a guest’s latest test. No address and no sound is kept."""
+
+    link: str
+    seat: str
+    name: str
+    at: str
+    verdict: Verdict
+    advice: Annotated[list[str], Field(description="what to do, worst first", examples=[["echo", "level_low"]])]
+    grades: Annotated[
+        dict[str, Verdict], Field(description="of each thing that was measured, by the code of its advice")
+    ]
+    measured: CheckMeasured
+
+
+class Checks(BaseModel):
+    checks: list[Check]
 
 
 class Me(BaseModel):

@@ -31,8 +31,8 @@ def roles(space: Announced, wall_ns: int) -> set[str]:
     return {job.role for job in wanted([space], 2, wall_ns) if job.key == "abc"}
 
 
-def test_studio_keeper_and_workers_always_run() -> None:
-    assert wanted([], 2, T) == {Job("studio"), Job("keeper"), Job("worker", "0"), Job("worker", "1")}
+def test_studio_keeper_check_and_workers_always_run() -> None:
+    assert wanted([], 2, T) == {Job("studio"), Job("keeper"), Job("check"), Job("worker", "0"), Job("worker", "1")}
 
 
 def test_a_space_wakes_before_its_doors() -> None:

@@ -46,6 +46,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("/api/v1/spaces/{space}/commands", "POST"): {"json": {"verb": "postpone"}},
     ("/api/v1/spaces/{space}/seats/{seat_id}", "POST"): {"json": {"muted": True}},
     ("/api/v1/spaces/{space}/links", "POST"): {"json": {"role": "speaker"}},
+    ("/api/v1/spaces/{space}/checks", "POST"): {"json": {"microphone": "open", "way": "udp"}},
 }
 GUARDED = [(path, method, verbs) for path, method, verbs in calls() if (path, method) not in PUBLIC]
 ANSWERED = [call for call in GUARDED if not call[0].endswith("/events")]

@@ -24,7 +24,12 @@ SAID: Final = re.compile(r"(?:\bt\(|\bsay\([^,()]+(?:\([^()]*\))?,|\blabel\([^,(
 
 
 def catalogue(language: str) -> dict[str, str | dict[str, str]]:
-    found: dict[str, str | dict[str, str]] = json.loads((WEB / "catalogues" / f"{language}.json").read_text())
+    """Everything that is said in a language: on every page, and in the studio alone."""
+    found: dict[str, str | dict[str, str]] = {}
+    for file in (f"{language}.json", f"studio/{language}.json"):
+        more = json.loads((WEB / "catalogues" / file).read_text())
+        assert not found.keys() & more.keys()
+        found |= more
     return found
 
 

@@ -61,6 +61,11 @@ class Folder:
         replace(self.roster_json, roster.encode(seats))
 
 
+def check_sock(data: Path) -> Path:
+    """The command socket of the process that guests test with: one a machine, for all Spaces."""
+    return data / "check.sock"
+
+
 def spaces(data: Path) -> list[str]:
     """The ids of the Spaces in a data directory."""
     folder = data / "spaces"

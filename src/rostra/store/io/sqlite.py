@@ -22,6 +22,8 @@ from rostra.kernel.errors import OperatorError, PeerError, RostraError, Unavaila
 from rostra.kernel.io.files import make_private, unwritable
 from rostra.space.grants import Role
 from rostra.space.spec import Recording, Spec, Start
+from rostra.store import checks
+from rostra.store.checks import Check
 from rostra.store.people import Act, Link
 from rostra.store.port import Store
 from rostra.store.spaces import Row, unknown
@@ -52,6 +54,14 @@ _ACTS: Final = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("at_ns", sa.BigInteger),
     *(sa.Column(name) for name in ("actor", "verb", "space", "subject", "detail")),
+)
+
+_CHECKS: Final = sa.Table(
+    "checks",
+    _METADATA,
+    *(sa.Column(name, sa.String, primary_key=True) for name in ("space", "seat")),
+    sa.Column("at_ns", sa.BigInteger),
+    *(sa.Column(name) for name in ("link", "name", "verdict", "advice", "measured")),
 )
 
 
@@ -233,6 +243,29 @@ class SqliteStore:
             return [
                 Act(**{name: value for name, value in found.items() if name != "id"})
                 for found in connection.execute(wanted).mappings()
+            ]
+
+    # checks
+
+    def keep_check(self, check: Check) -> None:
+        mine = (_CHECKS.c.space == check.space) & (_CHECKS.c.seat == check.seat)
+        of_link = _CHECKS.select().where((_CHECKS.c.space == check.space) & (_CHECKS.c.link == check.link))
+        spare = of_link.order_by(_CHECKS.c.at_ns.desc()).offset(checks.OF_LINK_MAX).with_only_columns(_CHECKS.c.seat)
+        with self._write() as connection:
+            connection.execute(_CHECKS.delete().where(mine))
+            try:
+                connection.execute(_CHECKS.insert().values(**asdict(check) | {"advice": " ".join(check.advice)}))
+            except exc.IntegrityError:
+                raise PeerError("space.unknown", unknown(check.space), "Check the link.") from None
+            for seat in connection.execute(spare).scalars().all():
+                connection.execute(_CHECKS.delete().where((_CHECKS.c.space == check.space) & (_CHECKS.c.seat == seat)))
+
+    def checks(self, space: str) -> list[Check]:
+        latest = _CHECKS.select().where(_CHECKS.c.space == space).order_by(_CHECKS.c.at_ns.desc(), _CHECKS.c.seat)
+        with self._read() as connection:
+            return [
+                Check(**{**found, "advice": tuple(found["advice"].split())})
+                for found in connection.execute(latest).mappings()
             ]
 
 

@@ -23,6 +23,7 @@ from rostra.kernel.limits import NAME_CHARS_MAX
 from rostra.space.grants import Grant, Role, Verb, allows
 from rostra.studio import api, ice, recording, schedule, signalling
 from rostra.studio.ice import Servers
+from rostra.studio.io.checks import Checks
 from rostra.studio.io.desk import Desk
 from rostra.studio.io.frame import Frame
 from rostra.studio.io.openapi import describe
@@ -41,6 +42,8 @@ PUBLIC: Final = frozenset(
         ("/readyz", "GET"),
         ("/readyz", "HEAD"),
         ("/whip/{space}", "OPTIONS"),
+        ("/whip/{space}/check", "OPTIONS"),
+        ("/whip/{space}/check/{session}", "OPTIONS"),
         ("/whip/{space}/{session}", "OPTIONS"),
     }
 )
@@ -106,6 +109,11 @@ def _switchboard(request: Request) -> Switchboard:
     return switchboard
 
 
+def _checks(request: Request) -> Checks:
+    checks: Checks = request.app.state.checks
+    return checks
+
+
 def _relays(request: Request) -> Servers:
     servers: Servers = request.app.state.relays
     return servers
@@ -114,6 +122,7 @@ def _relays(request: Request) -> Servers:
 AtDesk = Annotated[Desk, Depends(_desk)]
 Relays = Annotated[Servers, Depends(_relays)]
 OnStage = Annotated[Switchboard, Depends(_switchboard)]
+AtCheck = Annotated[Checks, Depends(_checks)]
 Reader = Annotated[Caller, Depends(Needs(Verb.READ_SPACE))]
 Editor = Annotated[Caller, Depends(Needs(Verb.EDIT_SPACE))]
 Sharer = Annotated[Caller, Depends(Needs(Verb.SHARE))]
@@ -130,6 +139,7 @@ IfMatch = Annotated[str | None, Header(description="the ETag that was last seen"
 spaces = APIRouter(prefix="/api/v1", tags=["spaces"])
 stage = APIRouter(prefix="/api/v1/spaces/{space}", tags=["stage"])
 sharing = APIRouter(prefix="/api/v1/spaces/{space}", tags=["links"])
+checking = APIRouter(tags=["checks"])
 whip = APIRouter(prefix="/whip", tags=["whip"])
 pages = APIRouter(include_in_schema=False)
 
@@ -387,6 +397,96 @@ def whip_close(space: str, session: str, switchboard: OnStage) -> Response:
     return Response(None, 200)
 
 
+# guests' tests: WHIP again, to the check instead of a stage
+
+
+@checking.options("/whip/{space}/check", status_code=204)
+def check_options() -> Response:
+    """What a client of another origin may do here."""
+    return Response(None, 204, {**_ALLOW_SPACE, **_ALLOW_HEADERS})
+
+
+@checking.options("/whip/{space}/check/{session}", status_code=204)
+def check_session_options() -> Response:
+    """What a client of another origin may do with its test."""
+    return Response(None, 204, {**_ALLOW_SESSION, **_ALLOW_HEADERS})
+
+
+@checking.post(
+    "/whip/{space}/check",
+    status_code=201,
+    response_class=Response,
+    responses={201: {"content": {signalling.SDP: {}}}},
+    openapi_extra={"requestBody": {"content": {signalling.SDP: {"schema": {"type": "string"}}}, "required": True}},
+)
+async def check_offer(space: str, caller: Speaker, checks: AtCheck, request: Request, seat: SeatKey = "") -> Response:
+    """Begin a test: an SDP offer as to the stage, answered by whoever listens to guests at any time. 90 s at most."""
+    signalling.check_type(request.headers.get("content-type"), signalling.SDP)
+    sdp = signalling.offer(await request.body())
+    answer = await run_in_threadpool(checks.offer, space, caller.grant, seat, sdp)
+    headers = {
+        "Location": f"/whip/{space}/check/{answer.session}",
+        "ETag": signalling.etag(answer.session),
+        "Accept-Patch": signalling.FRAGMENT,
+    }
+    return Response(answer.sdp, 201, headers, signalling.SDP)
+
+
+@checking.patch(
+    "/whip/{space}/check/{session}",
+    status_code=204,
+    response_class=Response,
+    openapi_extra={"requestBody": {"content": {signalling.FRAGMENT: {"schema": {"type": "string"}}}, "required": True}},
+)
+async def check_trickle(
+    space: str,  # noqa: ARG001 — of the address: the link is what counts
+    session: str,
+    caller: Speaker,
+    checks: AtCheck,
+    request: Request,
+    if_match: IfMatch = None,
+) -> Response:
+    """More candidates for a test."""
+    signalling.check_type(request.headers.get("content-type"), signalling.FRAGMENT)
+    signalling.check_trickle(session, if_match)
+    fragment = signalling.fragment(await request.body())
+    await run_in_threadpool(checks.trickle, caller.grant, session, fragment)
+    return Response(None, 204)
+
+
+@checking.delete("/whip/{space}/check/{session}", response_class=Response)
+def check_close(space: str, session: str, caller: Speaker, checks: AtCheck) -> Response:  # noqa: ARG001
+    """End a test; what was recorded is gone."""
+    checks.close(caller.grant, session)
+    return Response(None, 200)
+
+
+@checking.get("/api/v1/spaces/{space}/check/{session}")
+def check_measure(space: str, session: str, caller: Speaker, checks: AtCheck) -> api.CheckSession:  # noqa: ARG001
+    """How a test stands, and what the server has heard so far."""
+    return checks.measure(caller.grant, session)
+
+
+@checking.post("/api/v1/spaces/{space}/check/{session}/record")
+def check_record(space: str, session: str, caller: Speaker, checks: AtCheck) -> api.CheckSession:  # noqa: ARG001
+    """Record five seconds of what arrives, then send them back over the same connection. Nothing is kept."""
+    return checks.record(caller.grant, session)
+
+
+@checking.post("/api/v1/spaces/{space}/checks", status_code=201)
+def conclude_check(
+    space: str, report: api.CheckReport, caller: Speaker, checks: AtCheck, seat: SeatKey = ""
+) -> api.Check:
+    """Judge a test. The host sees the result: the latest one of each guest."""
+    return checks.conclude(space, caller.grant, seat, report)
+
+
+@checking.get("/api/v1/spaces/{space}/checks", dependencies=[Depends(Needs(Verb.MODERATE))])
+def list_checks(space: str, checks: AtCheck) -> api.Checks:
+    """How the guests' tests went, for those who look after the stage."""
+    return api.Checks(checks=checks.list(space))
+
+
 # pages
 
 
@@ -415,7 +515,7 @@ def _web() -> Path:
     return Path(str(files("rostra").joinpath("web")))
 
 
-ROUTERS: Final = (spaces, stage, sharing, whip, pages)
+ROUTERS: Final = (spaces, stage, sharing, checking, whip, pages)
 
 
 def calls() -> Iterator[tuple[str, str, list[Verb]]]:
@@ -501,6 +601,7 @@ def make_app(
         separate_input_output_schemas=False,
     )
     app.state.desk, app.state.switchboard, app.state.watches = desk, switchboard, watches
+    app.state.checks = Checks(desk)
     app.state.relays = relays
     for router in ROUTERS:
         app.include_router(router)

@@ -24,7 +24,7 @@ from rostra.kernel.io.files import Lock
 from rostra.space import lifecycle
 from rostra.space.grants import Grant, Role
 from rostra.space.io import sockets
-from rostra.space.io.folder import Folder, Journal
+from rostra.space.io.folder import Folder, Journal, check_sock
 from rostra.space.lifecycle import Event, Life
 from rostra.space.spec import Spec
 from rostra.store.io.sqlite import open_store
@@ -98,6 +98,10 @@ class Desk:
         if not is_space_id(space):
             raise PeerError("space.unknown", unknown(space[:40]), "Check the link.")
         return Folder(self._data, self._shared, space)
+
+    @property
+    def check_sock(self) -> Path:
+        return check_sock(self._data)
 
     def note(self, actor: str, verb: str, space: str = "", subject: str = "", detail: str = "") -> None:
         """Add to the audit trail."""

@@ -26,6 +26,12 @@ function stored() {
   }
 }
 
+/** What every page says, and what only this kind of page does: the listener's loads nothing that it does not say. */
+async function loadAll(name) {
+  const own = document.documentElement.dataset.catalogue;
+  return Object.assign({}, ...(await Promise.all([name, ...(own ? [`${own}/${name}`] : [])].map(load))));
+}
+
 /** Until it is there: in a crowd, a request may fail, and a page without words is of no use. */
 async function load(name) {
   for (;;) {
@@ -37,7 +43,7 @@ async function load(name) {
 
 /** Load the catalogue of `name` (default: what the reader prefers) and say everything on the page in it. */
 export async function useLanguage(name = preferred()) {
-  catalogue = await load(name);
+  catalogue = await loadAll(name);
   const own = navigator.languages.find((tag) => tag.split('-')[0] === name);
   Object.assign(language, { name, locale: own ?? name, dir: LANGUAGES[name] });
   plural = new Intl.PluralRules(language.locale);

@@ -52,6 +52,10 @@ export class Api {
   seatChange = (id, seat, change) => this.#json('POST', `/spaces/${id}/seats/${seat}${this.#you()}`, change);
   links = (id) => this.#json('GET', `/spaces/${id}/links`);
   giveLink = (id, role, label) => this.#json('POST', `/spaces/${id}/links`, { role, label });
+  checks = (id) => this.#json('GET', `/spaces/${id}/checks`);
+  checkSession = (id, session) => this.#json('GET', `/spaces/${id}/check/${session}`);
+  checkRecord = (id, session) => this.#json('POST', `/spaces/${id}/check/${session}/record`);
+  checkReport = (id, report) => this.#json('POST', `/spaces/${id}/checks${this.#you()}`, report);
   revokeLink = (id, link) => this.#json('DELETE', `/spaces/${id}/links/${link}`);
 
   /** Change the announcement, of the version that is current now. */

@@ -72,7 +72,12 @@ async function start() {
     return complain(error);
   }
   $('home').href = me.owner ? `/#${link}` : location.href;
-  const space = me.space || new URLSearchParams(location.search).get('space');
+  const asked = new URLSearchParams(location.search);
+  const space = me.space || asked.get('space');
+  if (space && asked.has('check')) {
+    const { check } = await import('/static/check/check.js');
+    return check(main, api, me, space);
+  }
   return space ? room(main, api, me, space) : owner(main, api, link);
 }
 

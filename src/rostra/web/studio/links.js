@@ -2,6 +2,7 @@
 
 import { $, announce, h, put } from '/static/shared/dom.js';
 import { say, t } from '/static/shared/words.js';
+import { testAddress } from './checks.js';
 import { button, choice, field } from './fields.js';
 import { attempt } from './notice.js';
 import { ROLE } from './rights.js';
@@ -41,8 +42,8 @@ export function copyable(url, name) {
   return h('div', { class: 'copyable' }, input, copy);
 }
 
-/** The panel of a room. */
-export function links(api, space) {
+/** The panel of a room; `tests` knows how each guest's test went. */
+export function links(api, space, tests) {
   const list = h('ul', { class: 'links' });
   const fresh = h('div', { class: 'fresh' });
   const role = choice([['speaker', 'role.speaker'], ['cohost', 'role.cohost'], ['host', 'role.host']], 'speaker');
@@ -66,17 +67,20 @@ export function links(api, space) {
     const told = (await api.links(space).catch(() => ({ links: [] }))).links;
     const gone = new Set(told.filter((link) => link.revoked).map((link) => link.id));
     const urls = Object.entries(known).filter(([id]) => !gone.has(id)).map(([, link]) => link);
-    fresh.replaceChildren(...urls.map((link) => h('div', { class: 'field' }, heading(link), copyable(link.url, ROLE[link.role]))));
+    fresh.replaceChildren(...urls.map((link) => h('div', { class: 'field' }, heading(link), copyable(link.url, ROLE[link.role]), invitation(link))));
     list.replaceChildren(...told.filter((link) => !link.revoked).map((link) => row(link)));
   }
 
   const heading = (link) => h('span', { class: 'field-name' }, h('span', { t: ROLE[link.role] }), link.label ? h('bdi', { textContent: ` ${link.label}` }) : null);
 
+  const invitation = (link) => h('details', {}, h('summary', { t: 'check.invite' }), h('div', { class: 'field' },
+    copyable(testAddress(link.url), 'check.invite'), h('span', { class: 'help', t: 'check.invite.help' })));
+
   function row(link) {
     const take = button('links.revoke', 'revoke', async () => {
       if (await attempt(() => api.revokeLink(space, link.id))) refresh();
     }, { class: 'quiet' });
-    return h('li', {}, h('span', { t: ROLE[link.role] }), h('bdi', { class: 'soft', textContent: link.label }), take);
+    return h('li', {}, h('span', { t: ROLE[link.role] }), h('span', { class: 'links-who' }, h('bdi', { class: 'soft', textContent: link.label }), tests.row(link.id)), take);
   }
 
   refresh();

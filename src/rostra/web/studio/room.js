@@ -4,6 +4,7 @@ import { heard } from '/static/shared/clock.js';
 import { $, h, put, show } from '/static/shared/dom.js';
 import { say } from '/static/shared/words.js';
 import { banner } from './banner.js';
+import { guests, testAddress } from './checks.js';
 import { direct } from './direct.js';
 import { audience, links } from './links.js';
 import { attempt, complain } from './notice.js';
@@ -14,6 +15,7 @@ import { seats } from './seats.js';
 import { timing } from './timing.js';
 
 const AWAY_MS = 1200; // a studio that is back within this was not worth a word
+const BEFORE = new Set(['scheduled', 'postponed', 'doors_open']);
 const OVER = new Set(['ended', 'replay', 'cancelled']);
 
 export function room(main, api, me, id) {
@@ -31,13 +33,15 @@ export function room(main, api, me, id) {
   const table = seats(may, changeSeat);
   const address = audience('');
   const record = may.hear ? recording(api, id, may, command) : null;
+  const tests = may.moderate ? guests(api, id) : null;
+  const test = h('p', { hidden: true }, h('a', { href: testAddress(location.href), t: 'check.offer' }));
   const times = may.direct ? timing(command) : null;
 
   main.replaceChildren(
     h('div', { class: 'room' },
       h('div', { class: 'room-head' }, title, top.element, studio_away),
-      h('div', { class: 'room-main' }, yours.element, acts?.element, record?.element, table.element),
-      h('div', { class: 'room-side' }, address.element, may.share ? links(api, id) : null, times?.element)),
+      h('div', { class: 'room-main' }, test, yours.element, acts?.element, record?.element, table.element),
+      h('div', { class: 'room-side' }, address.element, may.share ? links(api, id, tests) : null, tests?.element, times?.element)),
   );
 
   async function changeSeat(seat, change) {
@@ -70,6 +74,8 @@ export function room(main, api, me, id) {
     address.put(space.audience_url);
     record?.update(space);
     times?.update(space);
+    tests?.update(space);
+    show(test, BEFORE.has(space.state));
     drawAway(space, own);
   }
 
