@@ -4,6 +4,7 @@
 import { h, icon, put, show, swapIcon } from '/static/shared/dom.js';
 import { label, say, t } from '/static/shared/words.js';
 import { button } from './fields.js';
+import { mark } from './quality.js';
 import { meter } from './meter.js';
 import { ROLE } from './rights.js';
 
@@ -42,13 +43,14 @@ function newSeat(first, may, change) {
   const about = h('span', { class: 'soft' });
   const badge = h('span', { class: 'badge' });
   const level = meter();
+  const link = mark();
   const arm = button('seat.arm', 'arm', () => change(seat.id, { armed: !seat.armed }));
   const mute = h('button', { type: 'button', class: 'round', on: { click: () => change(seat.id, { muted: !seat.muted }) } }, icon('microphone'));
   mute.dataset.act = 'mute';
   const remove = button('seat.remove', 'remove', () => change(seat.id, { removed: true }), { class: 'quiet' });
   const element = h('li', { class: 'seat' },
     h('span', { class: 'seat-face' }, level.element, h('span', { class: 'seat-initial' })),
-    h('span', { class: 'seat-who' }, name, about, badge),
+    h('span', { class: 'seat-who' }, name, about, link.element, badge),
     h('span', { class: 'seat-acts' }, mute, arm, remove));
   element.dataset.seat = seat.id;
   const initial = element.querySelector('.seat-initial');
@@ -72,6 +74,7 @@ function newSeat(first, may, change) {
     label(remove, 'seat.remove.named', { name: shown });
     swapIcon(mute, seat.muted ? 'muted' : 'microphone');
     mute.setAttribute('aria-pressed', String(seat.muted));
+    if (may.moderate) link.set(seat.connected ? seat.network : null, performance.now());
     // One's own buttons are in "your place".
     show(arm, may.moderate);
     show(mute, may.moderate && !seat.you);
