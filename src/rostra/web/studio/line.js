@@ -14,8 +14,9 @@ const LOOK_MS = 500;
 const SILENT_MS = 1500; // the stage sends 50 packets a second, whoever talks: without any, the path is dead
 const SWAP_MS = 1000; // the stage may end the old call a moment before we see the new one connected
 const ICE_LIMIT_MS = 2000;
-const ICE_MARGIN_MS = 5 * 60_000; // relay credentials must outlive the call's first minutes
-const ICE_KEPT_MS = 10 * 60_000;
+const ICE_MARGIN_MS = 5 * 60_000; // relay credentials are renewed this long before they end
+const ICE_PAUSE_MS = 60_000;
+const ICE_KEPT_MS = 15 * 60_000; // of servers that need none: an operator may have changed them
 
 /** One attempt, and the connection that comes of it: `up`, `doubt` (it may come back by itself) and `down` tell. */
 class Call {
@@ -121,6 +122,7 @@ export class Line extends EventTarget {
   #window = new Window();
   #received = { count: 0, at_ms: 0 };
   #servers = null; // {list, until_ms}
+  #asked_ms = -Infinity;
 
   constructor(api, space, back) {
     super();
@@ -193,12 +195,14 @@ export class Line extends EventTarget {
     this.#settle();
   }
 
-  /** The call in use carries sound: whatever was begun in its stead is not needed. */
+  /** The call in use carries sound: a successor is not needed, unless the stage has it already and may prefer it. */
   #settle() {
     this.#attempt = 0;
     this.#received = { count: this.#received.count, at_ms: performance.now() };
-    this.#next?.close();
-    this.#next = null;
+    if (!this.#next?.session) {
+      this.#next?.close();
+      this.#next = null;
+    }
     clearTimeout(this.#redial);
     this.#become('connected');
   }
@@ -258,19 +262,29 @@ export class Line extends EventTarget {
       this.#received = { count: counters.received, at_ms: now_ms };
       if (this.state === 'lost' && call.peer.connectionState === 'connected') this.#settle();
     } else if (this.state === 'connected' && now_ms - this.#received.at_ms > SILENT_MS) this.#doubt();
+    if (this.state === 'connected') this.#refresh(now_ms);
   }
 
-  /** How to be reached behind a router, and relays, as the studio gives them: asked for again before they expire. */
+  /** How to be reached behind a router, and relays, as the studio gives them. */
   async #iceServers() {
-    if (this.#servers && this.#servers.until_ms - ICE_MARGIN_MS > Date.now()) return this.#servers.list;
+    if (!this.#servers || this.#servers.until_ms < Date.now()) await this.#askServers();
+    return this.#servers?.list ?? [];
+  }
+
+  async #askServers() {
+    this.#asked_ms = performance.now();
     try {
       const { ice_servers: list, expires_at } = await this.#api.iceServers(this.#space, AbortSignal.timeout(ICE_LIMIT_MS));
-      const kept_ms = Date.now() + ICE_MARGIN_MS + ICE_KEPT_MS;
-      this.#servers = { list, until_ms: expires_at ? Math.min(kept_ms, Date.parse(expires_at)) : kept_ms };
+      this.#servers = { list, until_ms: expires_at ? Date.parse(expires_at) : Date.now() + ICE_KEPT_MS };
     } catch {
       // Old ones are better than none; and without any, a stage with an address of its own is reached all the same.
     }
-    return this.#servers?.list ?? [];
+  }
+
+  /** Credentials are asked for again before they expire, so that a call that has to be made at once need not wait. */
+  #refresh(now_ms) {
+    const soon = (this.#servers?.until_ms ?? 0) - ICE_MARGIN_MS < Date.now();
+    if (soon && now_ms - this.#asked_ms > ICE_PAUSE_MS) this.#askServers();
   }
 
   #hangUp() {

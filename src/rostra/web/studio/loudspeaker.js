@@ -14,7 +14,7 @@ export class Loudspeaker extends EventTarget {
     this.#element = element;
     navigator.mediaDevices?.addEventListener('devicechange', () => this.#listChanged());
     // Nobody here pauses it: a call does, or a headset that was taken off.
-    element.addEventListener('pause', () => element.srcObject && this.resume());
+    element.addEventListener('pause', () => this.#sounds && this.resume());
     element.addEventListener('playing', () => this.#is(false));
     document.addEventListener('visibilitychange', () => !document.hidden && this.paused && this.resume());
   }
@@ -28,9 +28,19 @@ export class Loudspeaker extends EventTarget {
     return this.#element.sinkId ?? '';
   }
 
+  get #sounds() {
+    return Boolean(this.#element.srcObject?.active);
+  }
+
   async list() {
     const all = await navigator.mediaDevices.enumerateDevices();
-    this.known = all.filter(({ kind }) => kind === 'audiooutput').map(({ deviceId, label }) => ({ id: deviceId, name: label }));
+    const outputs = all.filter(({ kind }) => kind === 'audiooutput').map(({ deviceId, label }) => ({ id: deviceId, name: label }));
+    this.known = outputs.filter(({ id }) => id !== 'default' && id !== '');
+  }
+
+  /** With the system's choice, '', first: some browsers list it as a device and some do not. */
+  get choices() {
+    return [{ id: '', name: '' }, ...this.known];
   }
 
   /** Raises what setSinkId raises. */
@@ -41,10 +51,10 @@ export class Loudspeaker extends EventTarget {
 
   async resume() {
     try {
-      if (this.#element.srcObject) await this.#element.play();
+      if (this.#sounds) await this.#element.play();
       this.#is(false);
-    } catch (error) {
-      this.#is(error.name === 'NotAllowedError' || this.#element.paused);
+    } catch {
+      this.#is(this.#sounds && this.#element.paused); // not when the line was swapped meanwhile
     }
   }
 
@@ -55,8 +65,8 @@ export class Loudspeaker extends EventTarget {
   }
 
   async #listChanged() {
-    if (!this.known.length) return;
     const before = this.known;
+    if (!before.length) return;
     await this.list();
     this.dispatchEvent(new CustomEvent('devices'));
     if (!this.possible) return;

@@ -21,6 +21,7 @@ const HEARD_DB = -45; // a voice at arm's length is well above, a quiet room bel
 const FORGOTTEN_MS = 1500;
 const SETTLE_MS = 1000; // a roster that was looked up before a change may arrive that much after its answer
 const MOVED_MS = 20_000; // how long it is said that a device came or went
+const PAIR_MS = 3000; // what a headset takes to be both a microphone and a loudspeaker
 const ECHO_DB = -30; // while others are heard aloud, only a voice close by is one's own
 
 const REFUSED = {
@@ -50,6 +51,7 @@ export function place(api, id, me, may, back, changeSeat) {
   let by_host = false; // muted, and not by oneself
   const holding = { talk: false, cough: false };
   let others = false; // somebody else speaks
+  let was_open = true;
   let speaking_unheard = false;
   let figures = { rtt_ms: null, mine: null, theirs: null };
   let seat = null;
@@ -57,6 +59,7 @@ export function place(api, id, me, may, back, changeSeat) {
   let unfed_since = null;
   let seen = false;
   let moved_until = 0;
+  let offered = { until: 0 };
 
   // Devices
 
@@ -93,7 +96,7 @@ export function place(api, id, me, may, back, changeSeat) {
     if (!microphone.stream) return;
     fill(view.device, microphone.known, microphone.device, 'microphone.unnamed');
     show(view.outputField, loudspeaker.possible);
-    if (loudspeaker.possible) fill(view.output, loudspeaker.known, loudspeaker.device || 'default', 'loudspeaker.unnamed');
+    if (loudspeaker.possible) fill(view.output, loudspeaker.choices, loudspeaker.device, 'loudspeaker.unnamed');
   }
 
   function chooseMicrophone(device) {
@@ -107,7 +110,7 @@ export function place(api, id, me, may, back, changeSeat) {
     try {
       await loudspeaker.choose(device);
       remember('loudspeaker', device);
-      await context?.setSinkId?.(device === 'default' ? '' : device);
+      await context?.setSinkId?.(device);
     } catch {
       tell('loudspeaker.failed', {}, 'microphone.hint');
     }
@@ -119,20 +122,23 @@ export function place(api, id, me, may, back, changeSeat) {
     const params = { name: device.name, now: microphone.name };
     say(view.moved.text, MOVED[kind][why], params);
     show(view.moved.button, why === 'new');
-    if (why === 'new') {
-      say(view.moved.button, 'device.use');
-      view.moved.button.onclick = () => {
-        moved_until = 0;
-        draw();
-        return kind === 'microphone' ? chooseMicrophone(device.id) : chooseLoudspeaker(device.id);
-      };
-    }
+    // A headset is both, and arrives as two.
+    offered = why !== 'new' || performance.now() > offered.until ? { until: performance.now() + PAIR_MS } : offered;
+    if (why === 'new') offered[kind] = device.id;
     moved_until = performance.now() + MOVED_MS;
     announce(t(MOVED[kind][why], params));
     listDevices();
     draw();
   }
 
+  say(view.moved.button, 'device.use');
+  view.moved.button.addEventListener('click', async () => {
+    const { microphone: input, loudspeaker: output } = offered;
+    moved_until = 0;
+    draw();
+    if (input) await chooseMicrophone(input);
+    if (output) await chooseLoudspeaker(output);
+  });
   view.open.addEventListener('click', () => open(openFirst));
   view.device.addEventListener('change', () => chooseMicrophone(view.device.value));
   view.output.addEventListener('change', () => chooseLoudspeaker(view.output.value));
@@ -154,7 +160,7 @@ export function place(api, id, me, may, back, changeSeat) {
     }
     const output = recall('loudspeaker');
     await loudspeaker.list();
-    if (loudspeaker.known.some((known) => known.id === output)) await chooseLoudspeaker(output);
+    if (output && loudspeaker.known.some(({ id: known }) => known === output)) await chooseLoudspeaker(output);
   }
 
   // Habits: how to talk, and whether letters do something
@@ -185,7 +191,10 @@ export function place(api, id, me, may, back, changeSeat) {
 
   /** Let the microphone be what switch, mode and held keys make of it; before anything is drawn. */
   function apply() {
-    if (microphone.track) microphone.track.enabled = isOpen();
+    const open = isOpen();
+    if (microphone.track) microphone.track.enabled = open;
+    if (was_open && !open) unheard.closed(performance.now());
+    was_open = open;
     draw();
   }
 
@@ -249,7 +258,7 @@ export function place(api, id, me, may, back, changeSeat) {
 
   function measured(level_db) {
     view.level.set(level_db);
-    if (level_db > HEARD_DB) show(view.heard, true);
+    if (level_db > HEARD_DB) say(view.heard, 'microphone.heard');
     const silent = !isOpen() && !holding.cough && line.state === 'connected';
     const talks = unheard.heard(level_db, performance.now(), others && !microphone.plain ? ECHO_DB : undefined) && silent;
     if (talks === speaking_unheard) return;
@@ -376,7 +385,7 @@ export function place(api, id, me, may, back, changeSeat) {
     say(view.arm, seat?.armed ? 'place.disarm' : 'place.arm');
     say(view.status, statusOf(space));
     document.body.classList.toggle('docked', on_stage);
-    here.update({ stage: on_stage, on_air: was_live, open: on_stage && isOpen(), title: space.title });
+    here.update({ stage: on_stage, on_air: on_stage && was_live, open: on_stage && isOpen(), title: space.title });
   }
 
   function drawEntrance(space, on_stage) {
@@ -394,6 +403,7 @@ export function place(api, id, me, may, back, changeSeat) {
     move(view.fields, on_stage ? view.hereSound : view.formSound);
     move(view.meterLine, on_stage ? view.hereMeter : view.formMeter);
     for (const element of [view.formSound, view.formMeter, view.hereMeter]) show(element, open);
+    show(view.volumeField, on_stage);
     view.heard.classList.toggle('unseen', on_stage);
   }
 
@@ -427,7 +437,8 @@ export function place(api, id, me, may, back, changeSeat) {
   function statusOf(space) {
     if (line.state === 'dialling') return 'place.dialling';
     if (line.state === 'lost') return 'place.lost';
-    if (muted()) return by_host ? 'place.muted.host' : 'place.muted.self';
+    if (muted() && by_host) return 'place.muted.host';
+    if (muted() && !view.push.checked) return 'place.muted.self';
     if (!seat?.armed) return 'place.green_room';
     if (space.state !== 'on_air') return 'place.armed';
     return view.push.checked ? 'place.on_air.push' : 'place.on_air';
@@ -452,7 +463,7 @@ function fill(select, devices, chosen, unnamed) {
   const key = JSON.stringify(devices);
   if (select.dataset.devices !== key) {
     select.dataset.devices = key;
-    select.replaceChildren(...devices.map(({ id: value, name }, i) => h('option', name ? { value, textContent: name } : { value, t: [unnamed, { count: i + 1 }] })));
+    select.replaceChildren(...devices.map(({ id: value, name }, i) => h('option', { value, ...(name ? { textContent: name } : { t: value ? [unnamed, { count: i + 1 }] : 'device.system' }) })));
   }
   select.value = chosen;
 }

@@ -74,7 +74,7 @@ function remark(kind, act = null) {
 /** Devices and habits: the same fields before joining and on the stage. */
 function sound() {
   const level = meter();
-  const heard = h('span', { class: 'soft', t: 'microphone.heard', hidden: true });
+  const heard = h('span', { class: 'soft', t: 'microphone.speak' });
   const device = choice([], '');
   device.dataset.act = 'microphone';
   const output = choice([], '');
@@ -84,6 +84,7 @@ function sound() {
   const push = h('input', { type: 'checkbox', id: 'push' });
   const keys = h('input', { type: 'checkbox', id: 'keys' });
   const volume = h('input', { type: 'range', min: '0', max: '1', step: '0.05', value: '1' });
+  const volumeField = field('place.volume', volume);
   const checks = [[plain, 'microphone.plain'], [push, 'talk.push'], [keys, 'talk.keys']];
   return {
     level,
@@ -95,10 +96,11 @@ function sound() {
     push,
     keys,
     volume,
-    volumeField: field('place.volume', volume),
+    volumeField,
     meterLine: h('div', { class: 'meter-line' }, level.element, heard),
     fields: h('div', { class: 'form' },
       h('div', { class: 'fields' }, field('microphone', device), outputField),
+      volumeField,
       ...checks.map(([input, t]) => h('label', { class: 'check' }, input, h('span', { t })))),
   };
 }
@@ -106,12 +108,12 @@ function sound() {
 /** Put together. */
 export function assemble(v) {
   v.form = h('form', { class: 'form' },
-    v.insecure, field('place.name', v.name, 'place.name.help'), v.consent, v.open, v.formMeter, v.formSound, v.join);
+    v.insecure, field('place.name', v.name, 'place.name.help'), v.consent, v.open, v.formMeter, v.join, v.formSound);
   v.here = h('div', { class: 'form', hidden: true },
-    v.status, v.hereMeter,
+    v.status, v.hereMeter, v.link.element,
     h('div', { class: 'remarks' }, v.trouble.element, v.unheard.element, v.moved.element),
-    v.dock, h('div', { class: 'acts' }, v.arm, v.leave), v.link.element,
-    h('details', {}, h('summary', { t: 'place.sound' }), v.volumeField, v.hereSound));
+    v.dock, h('div', { class: 'acts' }, v.arm, v.leave),
+    h('details', {}, h('summary', { t: 'place.sound' }), v.hereSound));
   v.element = h('section', { class: 'panel place', id: 'place' }, h('h2', { t: 'place.title' }), v.form, v.here);
   return v;
 }

@@ -4,6 +4,7 @@
 export function presence(toggle) {
   let on_stage = false;
   let live = false;
+  let microphone = null;
   let lock = null;
 
   async function hold() {
@@ -28,6 +29,8 @@ export function presence(toggle) {
         else lock?.release();
         tellTitle(stage ? title : null);
       }
+      if (open === microphone) return;
+      microphone = open;
       navigator.mediaSession?.setMicrophoneActive?.(open)?.catch?.(() => {});
     },
   };

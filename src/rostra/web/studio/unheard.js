@@ -8,15 +8,23 @@ const ABOVE_DB = 10; // over the floor
 const SWING_DB = 6;
 const SHARE = 0.35; // of the window that is loud
 const RISES = 3;
+const STEPS = 20; // fewer than these levels, more than a second, tell nothing
 const FADE_MS = 3000; // the sentence stays for a pause between two sentences
 
 export class Unheard {
   #levels = [];
+  #since_ms = -Infinity;
   #last_ms = -Infinity;
 
-  /** Forget: the microphone was opened, or is another. */
+  /** Forget the room: the microphone is another. */
   reset() {
     this.#levels = [];
+    this.#last_ms = -Infinity;
+  }
+
+  /** The microphone is closed from now on: what was said before was heard. */
+  closed(now_ms) {
+    this.#since_ms = now_ms;
     this.#last_ms = -Infinity;
   }
 
@@ -24,8 +32,9 @@ export class Unheard {
   heard(level_db, now_ms, least_db = LEAST_DB) {
     this.#levels.push([now_ms, Math.max(-90, level_db)]);
     while (this.#levels[0][0] < now_ms - MEMORY_MS) this.#levels.shift();
-    const recent = this.#levels.filter(([at]) => at > now_ms - WINDOW_MS).map(([, level]) => level);
-    if (recent.length >= 20 && this.#speaks(recent, least_db)) this.#last_ms = now_ms;
+    const from_ms = Math.max(now_ms - WINDOW_MS, this.#since_ms);
+    const recent = this.#levels.filter(([at]) => at > from_ms).map(([, level]) => level);
+    if (recent.length >= STEPS && this.#speaks(recent, least_db)) this.#last_ms = now_ms;
     return now_ms - this.#last_ms < FADE_MS;
   }
 
