@@ -174,6 +174,7 @@ def test_a_microphone_that_ends_is_said_and_comes_back_by_itself(speaker: Joins)
     one.is_loud()
     one.page.evaluate(END, "NotReadableError")
     one.says("The microphone is gone. Your place is kept")
+    one.says("Nobody hears you at the moment.")
     one.is_silent()
     assert one.seat["connected"], "the seat is kept"
     one.page.evaluate("window.refuse = null")
@@ -419,11 +420,12 @@ def touching(page: Page, x: float, y: float) -> Iterator[None]:
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
-FAKE_MICROPHONE = {
-    "media.navigator.streams.fake": True,  # a tone
-    "media.navigator.permission.disabled": True,
-    "media.peerconnection.ice.loopback": True,
-}
+FAKE_MICROPHONE = """
+user_pref("media.navigator.streams.fake", true);
+user_pref("media.navigator.permission.disabled", true);
+user_pref("media.peerconnection.ice.loopback", true);
+"""
+"""A microphone with a tone, given without a question, and 127.0.0.1 as an address to be reached at."""
 
 
 def calls(space: Space, seat: str) -> int:
@@ -434,7 +436,8 @@ def calls(space: Space, seat: str) -> int:
 
 def test_firefox_speaks_mutes_and_changes_its_network(space: Space, tmp_path: Path) -> None:
     one = Voice(space, "Fox")
-    with firefox(tmp_path / "firefox", preferences=FAKE_MICROPHONE) as fox:
+    (tmp_path / "user.js").write_text(FAKE_MICROPHONE)
+    with firefox(tmp_path) as fox:
 
         def press(act: str) -> None:
             """As soon as it is there and may be pressed."""

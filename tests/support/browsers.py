@@ -90,24 +90,22 @@ class Firefox:
 
 
 @contextmanager
-def firefox(
-    folder: Path, environment: dict[str, str] | None = None, preferences: dict[str, bool | int | str] | None = None
-) -> Iterator[Firefox]:
-    """Firefox with a profile of its own in `folder`, allowed to play without a click; `preferences` are added."""
-    with _firefox_process(folder, environment, preferences or {}) as log:
+def firefox(folder: Path, environment: dict[str, str] | None = None) -> Iterator[Firefox]:
+    """Firefox with a profile of its own in `folder`, allowed to play without a click."""
+    with _firefox_process(folder, environment) as log:
         told = wait_for(lambda: re.search(r"WebDriver BiDi listening on (ws://\S+)", log.read_text()), 90, "Firefox")
         with connect(f"{told[1]}/session", max_size=None) as connection:
             yield Firefox(connection)
 
 
 @contextmanager
-def _firefox_process(
-    folder: Path, environment: dict[str, str] | None, more: dict[str, bool | int | str]
-) -> Iterator[Path]:
+def _firefox_process(folder: Path, environment: dict[str, str] | None) -> Iterator[Path]:
     profile, log = folder / "profile", folder / "firefox.log"
     profile.mkdir(parents=True)
     preferences = {"media.autoplay.default": 0, "media.autoplay.blocking_policy": 0, "ui.prefersReducedMotion": 1}
-    lines = [f"user_pref({json.dumps(key)}, {json.dumps(value)});" for key, value in (preferences | more).items()]
+    lines = [f"user_pref({json.dumps(key)}, {json.dumps(value)});" for key, value in preferences.items()]
+    if (folder / "user.js").exists():  # what a test wants beside it
+        lines.append((folder / "user.js").read_text())
     (profile / "user.js").write_text("\n".join(lines))
     home = {"HOME": str(folder), "MOZ_CRASHREPORTER_DISABLE": "1"}
     command = [program("firefox-esr"), "--headless", "--profile", str(profile), "--remote-debugging-port=0"]

@@ -22,7 +22,8 @@ const WHY = {
   stage_lost: 'why.stage_lost',
 };
 
-const LIVE = { muted: 'live.muted', push: 'live.push' };
+/** What whoever is live reads, by why their microphone is closed. */
+export const LIVE = { muted: 'live.muted', push: 'live.push', taken: 'live.taken' };
 
 export function banner() {
   const running = h('bdi', { class: 'figures' });
@@ -35,7 +36,7 @@ export function banner() {
     h('p', { class: 'banner-state' }, h('span', { class: 'lamp' }), words), hears, why, count, live);
   let was = null;
 
-  /** `closed`: why one's own microphone is (`muted`, `push`), or null. */
+  /** `closed`: why one's own microphone is, or null. */
   function update(space, own, closed) {
     const left_ms = Date.parse(space.starts_at) - now_ms();
     put(running, countdown(left_ms));

@@ -2,6 +2,7 @@
 
 import { announce, h, show, swapIcon } from '/static/shared/dom.js';
 import { say, t } from '/static/shared/words.js';
+import { LIVE } from './banner.js';
 import { chime } from './chime.js';
 import { keys } from './keys.js';
 import { Line } from './line.js';
@@ -431,12 +432,19 @@ export function place(api, id, me, may, back, changeSeat) {
   function dockStateOf() {
     if (line.state === 'lost') return 'place.lost.short';
     if (!was_live) return 'live.not';
-    return isOpen() ? 'live.on' : view.push.checked ? 'live.push' : 'live.muted';
+    return LIVE[closedBy()] ?? 'live.on';
+  }
+
+  /** Why nobody hears it now: the system (`taken`), the mode (`push`) or the switch (`muted`); null when it is heard. */
+  function closedBy() {
+    if (line.state !== 'closed' && microphone.state !== 'open') return 'taken';
+    return isOpen() ? null : view.push.checked ? 'push' : 'muted';
   }
 
   function statusOf(space) {
     if (line.state === 'dialling') return 'place.dialling';
     if (line.state === 'lost') return 'place.lost';
+    if (microphone.state !== 'open') return 'place.taken';
     if (muted() && by_host) return 'place.muted.host';
     if (muted() && !view.push.checked) return 'place.muted.self';
     if (!seat?.armed) return 'place.green_room';
@@ -448,9 +456,8 @@ export function place(api, id, me, may, back, changeSeat) {
     element: view.element,
     update,
     close,
-    /** Why nobody hears it now: `muted`, `push`, or null. */
     get closed() {
-      return isOpen() ? null : view.push.checked ? 'push' : 'muted';
+      return closedBy();
     },
     get connected() {
       return line.state === 'connected';

@@ -110,8 +110,9 @@ export function assemble(v) {
   v.form = h('form', { class: 'form' },
     v.insecure, field('place.name', v.name, 'place.name.help'), v.consent, v.open, v.formMeter, v.join, v.formSound);
   v.here = h('div', { class: 'form', hidden: true },
-    v.status, v.hereMeter, v.link.element,
+    v.status, v.hereMeter,
     h('div', { class: 'remarks' }, v.trouble.element, v.unheard.element, v.moved.element),
+    v.link.element,
     v.dock, h('div', { class: 'acts' }, v.arm, v.leave),
     h('details', {}, h('summary', { t: 'place.sound' }), v.hereSound));
   v.element = h('section', { class: 'panel place', id: 'place' }, h('h2', { t: 'place.title' }), v.form, v.here);

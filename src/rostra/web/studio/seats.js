@@ -67,6 +67,7 @@ function newSeat(first, may, change) {
     element.dataset.armed = String(seat.armed);
     element.dataset.live = String(seat.armed && seat.connected && on_air && !seat.muted);
     say(badge, badgeOf(seat, on_air));
+    if (may.moderate) link.set(seat.connected ? seat.network : null, performance.now());
     level.set(seat.connected && !seat.muted ? seat.level_db : -Infinity);
     say(arm, seat.armed ? 'seat.disarm' : 'seat.arm');
     label(arm, seat.armed ? 'seat.disarm.named' : 'seat.arm.named', { name: shown });
@@ -74,7 +75,6 @@ function newSeat(first, may, change) {
     label(remove, 'seat.remove.named', { name: shown });
     swapIcon(mute, seat.muted ? 'muted' : 'microphone');
     mute.setAttribute('aria-pressed', String(seat.muted));
-    if (may.moderate) link.set(seat.connected ? seat.network : null, performance.now());
     // One's own buttons are in "your place".
     show(arm, may.moderate);
     show(mute, may.moderate && !seat.you);
