@@ -126,6 +126,8 @@ def _firefox_process(folder: Path, environment: dict[str, str] | None, inside: S
     profile.mkdir(parents=True)
     preferences = {"media.autoplay.default": 0, "media.autoplay.blocking_policy": 0, "ui.prefersReducedMotion": 1}
     lines = [f"user_pref({json.dumps(key)}, {json.dumps(value)});" for key, value in preferences.items()]
+    if (folder / "user.js").exists():  # what a test wants beside it
+        lines.append((folder / "user.js").read_text())
     (profile / "user.js").write_text("\n".join(lines))
     home = {"HOME": str(folder), "MOZ_CRASHREPORTER_DISABLE": "1"}
     command = [*inside, program("firefox-esr"), "--headless", "--profile", str(profile), "--remote-debugging-port=0"]

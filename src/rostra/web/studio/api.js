@@ -73,6 +73,9 @@ export class Api {
     return `?seat=${encodeURIComponent(this.seat)}`;
   }
 
+  /** {ice_servers, expires_at}: what an RTCPeerConnection takes, and until when its relays let us in. */
+  iceServers = async (id, signal) => (await this.call(`/api/v1/spaces/${id}/ice`, { signal })).json();
+
   /** Send an offer (WHIP, RFC 9725): → {session, etag, answer}. */
   async offer(id, name, sdp, signal) {
     const query = new URLSearchParams({ seat: this.seat, name });

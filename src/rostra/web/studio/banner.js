@@ -22,6 +22,9 @@ const WHY = {
   stage_lost: 'why.stage_lost',
 };
 
+/** What whoever is live reads, by why their microphone is closed. */
+export const LIVE = { muted: 'live.muted', push: 'live.push', taken: 'live.taken' };
+
 export function banner() {
   const running = h('bdi', { class: 'figures' });
   const words = h('span', {});
@@ -33,7 +36,8 @@ export function banner() {
     h('p', { class: 'banner-state' }, h('span', { class: 'lamp' }), words), hears, why, count, live);
   let was = null;
 
-  function update(space, own, muted) {
+  /** `closed`: why one's own microphone is, or null. */
+  function update(space, own, closed) {
     const left_ms = Date.parse(space.starts_at) - now_ms();
     put(running, countdown(left_ms));
     say(words, headline(space, left_ms), { countdown: running });
@@ -43,8 +47,8 @@ export function banner() {
     if (Number.isInteger(space.listeners)) say(count, 'listeners', { count: space.listeners });
     const on = Boolean(space.state === 'on_air' && own?.armed && own.connected);
     show(live, on);
-    if (on) say(live, muted ? 'live.muted' : 'live.on');
-    live.dataset.muted = String(muted);
+    if (on) say(live, LIVE[closed] ?? 'live.on');
+    live.dataset.muted = String(Boolean(closed));
     if (was !== null && was !== space.state && !own?.armed) announce(t(headline(space, 0)));
     was = space.state;
   }

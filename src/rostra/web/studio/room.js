@@ -66,7 +66,7 @@ export function room(main, api, me, id) {
     main.dataset.state = space.state;
     document.title = space.title;
     put(title, space.title);
-    top.update(space, own, yours.muted);
+    top.update(space, own, yours.closed);
     yours.update(space, stage, own, away_since !== null);
     acts?.update(space);
     table.update(stage);

@@ -4,6 +4,7 @@
 import { h, icon, put, show, swapIcon } from '/static/shared/dom.js';
 import { label, say, t } from '/static/shared/words.js';
 import { button } from './fields.js';
+import { mark } from './quality.js';
 import { meter } from './meter.js';
 import { ROLE } from './rights.js';
 
@@ -42,13 +43,14 @@ function newSeat(first, may, change) {
   const about = h('span', { class: 'soft' });
   const badge = h('span', { class: 'badge' });
   const level = meter();
+  const link = mark();
   const arm = button('seat.arm', 'arm', () => change(seat.id, { armed: !seat.armed }));
   const mute = h('button', { type: 'button', class: 'round', on: { click: () => seat.muted || change(seat.id, { muted: true }) } }, icon('microphone'));
   mute.dataset.act = 'mute';
   const remove = button('seat.remove', 'remove', () => change(seat.id, { removed: true }), { class: 'quiet' });
   const element = h('li', { class: 'seat' },
     h('span', { class: 'seat-face' }, level.element, h('span', { class: 'seat-initial' })),
-    h('span', { class: 'seat-who' }, name, about, badge),
+    h('span', { class: 'seat-who' }, name, about, link.element, badge),
     h('span', { class: 'seat-acts' }, mute, arm, remove));
   element.dataset.seat = seat.id;
   const initial = element.querySelector('.seat-initial');
@@ -65,6 +67,7 @@ function newSeat(first, may, change) {
     element.dataset.armed = String(seat.armed);
     element.dataset.live = String(seat.armed && seat.connected && on_air && !seat.muted);
     say(badge, badgeOf(seat, on_air));
+    if (may.moderate) link.set(seat.connected ? seat.network : null, performance.now());
     level.set(seat.connected && !seat.muted ? seat.level_db : -Infinity);
     say(arm, seat.armed ? 'seat.disarm' : 'seat.arm');
     label(arm, seat.armed ? 'seat.disarm.named' : 'seat.arm.named', { name: shown });
