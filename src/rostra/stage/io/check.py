@@ -30,6 +30,7 @@ from rostra.stage.io import hooks
 from rostra.stage.io.converse import converse
 from rostra.stage.io.datagrams import Datagrams
 from rostra.stage.io.playout import Playout
+from rostra.stage.io.returns import Line
 from rostra.stage.io.session import Session
 from rostra.stage.jitter import Packet
 from rostra.stage.options import Options
@@ -73,7 +74,14 @@ class Guest:
         self.session = session
         self.link = link
         self.check = Check(session.made_ns)
+        self._line = Line()
         session.playout = _Noted(self.check.arrived)
+
+    def answer(self, now_ns: int, number: int) -> None:
+        """Take in what has arrived, and send what the test plays to them now."""
+        frame = self.check.frame(self.session.playout.frame(now_ns))
+        if self.session.listens:
+            self.session.send(self._line.encode(frame, self.session.plan), number)
 
 
 class Checks:
@@ -171,7 +179,7 @@ class Checks:
             await asyncio.sleep(max(YIELD_NS, number * FRAME_NS - now_ns) / SECOND_NS)
             now_ns = time.monotonic_ns()
             for guest in self._guests.values():
-                guest.session.send(guest.check.frame(guest.session.playout.frame(now_ns)), number)
+                guest.answer(now_ns, number)
             if number % BEAT_FRAMES == 0:
                 self._look_after(now_ns)
                 self._report(now_ns)

@@ -15,7 +15,7 @@ PRIME_FRAMES: Final = 2
 """What a new encoder is fed before it takes over: what an Opus frame overlaps with and predicts from (RFC 6716)."""
 
 
-class _Line:
+class Line:
     """One encoder, how it is set, and what it was fed last."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Returns:
 
     def __init__(self) -> None:
         self._sharing = Sharing()
-        self._lines: dict[int, _Line] = {}
+        self._lines: dict[int, Line] = {}
 
     @property
     def encoders(self) -> int:
@@ -63,8 +63,8 @@ class Returns:
             session.send(packets[group], number)
         self._lines = {group: self._lines[group] for group in packets}
 
-    def _begin(self, fresh: Fresh, now: Sharing, listeners: Mapping[str, tuple[int, Session]]) -> _Line:
-        line = _Line()
+    def _begin(self, fresh: Fresh, now: Sharing, listeners: Mapping[str, tuple[int, Session]]) -> Line:
+        line = Line()
         if fresh.old is not None:
             plan = next(listeners[name][1].plan for name, group in now.groups.items() if group == fresh.group)
             for frame in tuple(self._lines[fresh.old].fed):

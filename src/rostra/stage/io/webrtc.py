@@ -36,8 +36,8 @@ from rostra.space.roster import Roster
 from rostra.stage import gain, levels, mix, negotiation
 from rostra.stage.gain import Gain
 from rostra.stage.io import hooks
-from rostra.stage.io.returns import Returns
 from rostra.stage.io.datagrams import Datagrams
+from rostra.stage.io.returns import Returns
 from rostra.stage.io.session import Session
 from rostra.stage.jitter import Tally
 from rostra.stage.levels import Active, Meter
