@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from types import MappingProxyType
@@ -48,18 +49,23 @@ class ReturnTrack(MediaStreamTrack):
 
     def __init__(self) -> None:
         super().__init__()
-        self._packets: asyncio.Queue[av.Packet[Stream]] = asyncio.Queue(QUEUE_FRAMES)
+        self._packets: deque[av.Packet[Stream]] = deque(maxlen=QUEUE_FRAMES)
+        self._home = asyncio.get_running_loop()
+        self._wanted: asyncio.Future[None] | None = None  # a Queue costs more than sealing and sending the packet
 
     def push(self, payload: bytes, frame: int) -> None:
         packet = av.Packet(payload)
         packet.pts = frame * FRAME_SAMPLES
         packet.time_base = _TIME_BASE
-        if self._packets.full():
-            self._packets.get_nowait()
-        self._packets.put_nowait(packet)
+        self._packets.append(packet)
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result(None)
 
     async def recv(self) -> "av.Packet[Stream]":
-        return await self._packets.get()
+        while not self._packets:
+            self._wanted = self._home.create_future()
+            await self._wanted
+        return self._packets.popleft()
 
 
 class Session:
