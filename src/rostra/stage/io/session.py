@@ -165,8 +165,7 @@ class Session:
 
     def network(self, now_ns: int) -> Network:
         """How well it is connected, over the last seconds."""
-        delay_ms: float | None = getattr(self.playout, "delay_ms", None)  # a receive path may know it
-        return self._observed.view(now_ns, jitter_ms=self._jitter_ms, delay_ms=delay_ms)
+        return self._observed.view(now_ns, jitter_ms=self._jitter_ms, delay_ms=self.playout.delay_ms)
 
     async def trickle(self, fragment: str) -> None:
         """Take further candidates. Raises PeerError `sdp.*`."""
