@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from rostra.kernel.errors import OperatorError
 from rostra.kernel.io.files import replace, unwritable
+from rostra.ops.confine import Mode
 
 ADDRESSES = "addresses.json"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -31,6 +32,7 @@ class Keys(BaseSettings):
     audience_port: int = Field(8001, ge=1, le=65_535, description="Port of the audience: pages and sound.")
     workers: int = Field(0, ge=0, le=256, description="Audience processes; 0 means one a core.")
     bind: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every network of the machine.")
+    isolation: Mode = Field("auto", description="Whether processes give up rights: auto, required or off.")
     public_url: str = Field("", description="What the audience types, where that is not this machine's own address.")
 
     @classmethod
@@ -56,6 +58,7 @@ class Config:
     workers: int = 1
     bind: str = "127.0.0.1"
     public_url: str = ""
+    isolation: Mode = "auto"
 
     @property
     def audience_base(self) -> str:
@@ -96,7 +99,8 @@ def load(data: Path, **given: Any) -> Config:
             f"“{public}” is not an address people can open.",
             "Write --public-url https://live.example.org.",
         )
-    return Config(data, keys.studio_port, keys.audience_port, keys.workers or os.cpu_count() or 1, keys.bind, public)
+    workers = keys.workers or os.cpu_count() or 1
+    return Config(data, keys.studio_port, keys.audience_port, workers, keys.bind, public, isolation=keys.isolation)
 
 
 def remember(config: Config) -> None:

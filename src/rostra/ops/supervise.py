@@ -237,6 +237,7 @@ class Supervisor:
             "studio_base": self._config.studio_base,
             "audience_base": self._config.audience_base,
             "loopback": self._config.loopback_only,
+            "isolation": self._config.isolation,
         }
         command = [sys.executable, "-m", "rostra.ops.wire", job.role, json.dumps(arguments)]
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed)

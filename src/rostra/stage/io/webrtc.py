@@ -9,6 +9,7 @@ import contextlib
 import gc
 import secrets
 import signal
+import socket
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -411,8 +412,14 @@ def _sum(total: Tally, part: Tally) -> None:
         setattr(total, name, getattr(total, name) + getattr(part, name))
 
 
-def run(folder: Folder, counters: Counters, options: Options = Options()) -> None:  # noqa: B008 — frozen
-    """Run the stage of a Space until SIGTERM.
+def run(
+    folder: Folder,
+    counters: Counters,
+    options: Options = Options(),  # noqa: B008 — frozen
+    confine: Callable[[], None] = lambda: None,
+) -> None:
+    """Run the stage of a Space until SIGTERM. `confine` is called when all is open that only a free process may open,
+    and before anything from outside is read.
 
     Raises:
         OperatorError: `stage.no_ring` when the supervisor did not make the rings, `opus.missing`.
@@ -426,12 +433,14 @@ def run(folder: Folder, counters: Counters, options: Options = Options()) -> Non
         raise OperatorError(
             "stage.no_ring", f"{missing.filename} is missing.", "Start the stage through `rostra serve`."
         ) from None
-    asyncio.run(_serve(Stage(folder, counters, to_programme, from_programme), folder, counters))
+    listener = sockets.listen(folder.stage_sock)
+    confine()
+    asyncio.run(_serve(Stage(folder, counters, to_programme, from_programme), listener, counters))
 
 
-async def _serve(stage: Stage, folder: Folder, counters: Counters) -> None:
+async def _serve(stage: Stage, listener: socket.socket, counters: Counters) -> None:
     counters.set(HEARTBEAT, time.monotonic_ns())
-    server = await asyncio.start_unix_server(stage.converse, sock=sockets.listen(folder.stage_sock))
+    server = await asyncio.start_unix_server(stage.converse, sock=listener)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     gc.collect()
