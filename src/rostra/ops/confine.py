@@ -34,7 +34,7 @@ def runtime() -> tuple[Path, ...]:
     paths = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     paths.add(Path(rostra.__file__).parent)
     system = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo")
-    files = ("/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/urandom", "/sys/devices/system/cpu/online")
+    files = ("/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/urandom", "/proc/self/fd")
     return (*sorted(paths), *map(Path, (*system, *files)))
 
 
