@@ -1,6 +1,5 @@
 """What strangers and peers may send to a stage: at most it ends itself, and nobody who listens loses a fragment."""
 
-import os
 import random
 import re
 import socket
@@ -91,6 +90,10 @@ def resident_mb(pid: int) -> float:
     return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024
 
 
+def threads(stage: Stage) -> int:
+    return len(list(Path(f"/proc/{stage.process.pid}/task").iterdir()))
+
+
 def dropped(stage: Stage) -> int:
     return sum(value for name, value in stage.counters().items() if name.startswith("dropped/"))
 
@@ -155,8 +158,7 @@ def test_what_a_peer_sends_ends_itself_at_most(stage: Stage, ann: Peer, connect:
 def test_a_peer_that_floods_is_dropped_then_expelled(stage: Stage, ann: Peer, connect: Callable[[str], Peer]) -> None:
     trudy = connect("trudy")
     stage.await_seat("trudy")
-    assert stage.process.pid
-    threads_before = len(os.listdir(f"/proc/{stage.process.pid}/task"))
+    threads_before = threads(stage)
     memory_before_mb = resident_mb(stage.process.pid)
     chance = random.Random(3)
     sent = 0
@@ -178,7 +180,7 @@ def test_a_peer_that_floods_is_dropped_then_expelled(stage: Stage, ann: Peer, co
     assert counters["dropped/excess"] > 100
     assert not stage.seat("trudy")["connected"]
     until(lambda: heard(stage) > 0.95, "Ann after Trudy", 30)
-    until(lambda: len(os.listdir(f"/proc/{stage.process.pid}/task")) < threads_before, "her thread is gone", 30)
+    until(lambda: threads(stage) < threads_before, "her thread is gone", 30)
     assert resident_mb(stage.process.pid) < memory_before_mb + 40
     assert counters.get("faults", 0) == stage.counters().get("faults", 0)
 
