@@ -64,9 +64,8 @@ def rules(role: str, data: Path, shared: Path, space: str = "") -> Rules | None:
         # one upload, from a descriptor to a descriptor
         "decoder": Rules(keep_capabilities=False, descriptors_max=64, memory_bytes_max=DECODER_MEMORY_BYTES_MAX),
         "programme": Rules(
-            read=(folder.shared, *shared.glob("hold-*.f32")),
-            use=(folder.return_ring,),
-            change=(folder.path,),
+            read=tuple(shared.glob("hold-*.f32")),
+            change=(folder.path, folder.shared),
             unix=True,
         ),
         "worker": Rules(read=(data / "spaces",)),

@@ -94,11 +94,16 @@ def threads(stage: Stage) -> int:
     return len(list(Path(f"/proc/{stage.process.pid}/task").iterdir()))
 
 
+def expelled(stage: Stage) -> int:
+    return stage.counters().get("sessions_expelled", 0)
+
+
 def dropped(stage: Stage) -> int:
     return sum(value for name, value in stage.counters().items() if name.startswith("dropped/"))
 
 
 def test_a_stage_is_confined_while_it_serves(stage: Stage) -> None:
+    until(lambda: "isolation/threads" in stage.counters(), "the stage says what holds it")
     counters = stage.counters()
     status = Path(f"/proc/{stage.process.pid}/status").read_text()
     assert re.search(r"NoNewPrivs:\s+1", status)
@@ -127,7 +132,7 @@ def test_what_a_stranger_sends_to_an_open_port_disturbs_nobody(stage: Stage, ann
     assert session["id"] == "ann"
     assert stage.counters()["dropped/oversize"] > 0
     assert stage.counters()["dropped/strangers"] > 0
-    assert stage.counters().get("sessions_expelled", 0) == 0, "nobody is expelled for what a stranger does"
+    assert expelled(stage) == 0, "nobody is expelled for what a stranger does"
     until(lambda: heard(stage) > 0.95, "Ann after the flood", 30)
 
 
@@ -160,6 +165,7 @@ def test_a_peer_that_floods_is_dropped_then_expelled(stage: Stage, ann: Peer, co
     stage.await_seat("trudy")
     threads_before = threads(stage)
     memory_before_mb = resident_mb(stage.process.pid)
+    expelled_before = expelled(stage)
     chance = random.Random(3)
     sent = 0
 
@@ -174,15 +180,14 @@ def test_a_peer_that_floods_is_dropped_then_expelled(stage: Stage, ann: Peer, co
         trudy.run(trudy.send(packets, per_s=5000))
 
     with meanwhile(flood):
-        until(lambda: stage.counters().get("sessions_expelled", 0) == 1, "Trudy is expelled", 60)
-    counters = stage.counters()
-    assert counters["dropped/streams"] > 100
-    assert counters["dropped/excess"] > 100
+        until(lambda: expelled(stage) == expelled_before + 1, "Trudy is expelled", 60)
+    assert stage.counters()["dropped/streams"] > 1000
+    assert stage.counters()["dropped/excess"] > 1000
     assert not stage.seat("trudy")["connected"]
     until(lambda: heard(stage) > 0.95, "Ann after Trudy", 30)
     until(lambda: threads(stage) < threads_before, "her thread is gone", 30)
     assert resident_mb(stage.process.pid) < memory_before_mb + 40
-    assert counters.get("faults", 0) == stage.counters().get("faults", 0)
+    assert stage.counters().get("faults", 0) == 0, "nothing raised where nobody waits for it"
 
 
 def test_a_stage_that_is_taken_over_or_killed_costs_no_fragment(tmp_path: Path) -> None:
