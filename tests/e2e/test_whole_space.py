@@ -20,11 +20,11 @@ import numpy.typing as npt
 import pytest
 from playwright.sync_api import Page, Playwright, expect
 
-from rostra.ear.align import Alignment, align_loop, slips
+from rostra.ear.align import Alignment, Dropout, align_loop, dropouts, slips
 from rostra.kernel.units import SAMPLE_RATE
 from rostra.programme import hold
 from support.browsers import Firefox, chromium, firefox, program
-from support.server import Server, Space, wait_for
+from support.server import Server, Space, in_seconds, wait_for
 from support.sound import SoundCard, Take
 from support.voices import read_wav
 
@@ -78,7 +78,7 @@ def story(
     card = SoundCard(folder, "host", "guest", "chromium", "firefox")
     with ExitStack() as stack:
         stack.callback(card.close)
-        space = server.create(starts_in_s=90, doors_s=87)
+        space = server.create(starts_in_s=600, doors_s=598)
         story = Story(space, voices={name: read_wav(path) for name, path in voices.items()})
         host, guest = (
             stack.enter_context(
@@ -114,7 +114,9 @@ def tell(story: Story, host: Page, guest: Page, listener: Page, fox: Firefox, fo
         wait_for(playing, 30, "sound in a browser")
     note(story, "doors", listener, fox)
     story.mark("music")
-    space.await_state("on_air", 80)
+    # However long the browsers took: from here the music plays, and the start is announced.
+    space.command("reschedule", starts_at=in_seconds(MUSIC_S + 6))
+    space.await_state("on_air", 60)
     story.mark("on air")
     wait_for(lambda: played(story, "on air", "chromium") > TALK_S, TALK_S + 15, "the talk")
     play_elsewhere(story, folder)
@@ -195,6 +197,15 @@ def best(pieces: list[Alignment]) -> Alignment:
     return max(pieces, key=lambda piece: piece.correlation)
 
 
+def follows(pieces: list[Alignment], source: Samples) -> float:
+    """How many of the pieces go on in the source where the one before ended, within 20 ms; 0 to 1.
+
+    A voice that is there goes on. One that is not is found somewhere in each piece all the same, as voices resemble
+    each other, but each time somewhere else: two neighbours meet by chance once in 150 times.
+    """
+    return float(np.mean(np.abs(slips(pieces, len(source), PIECE)) < SECOND // 50))
+
+
 def gain_db(captured: Samples, source: Samples, at: Alignment) -> float:
     """How loud the source is within the captured mix: its projection, so that another voice does not count."""
     line = np.concatenate((source, source))[at.lag : at.lag + len(captured)].astype(np.float64)
@@ -228,19 +239,38 @@ def test_listeners_hear_both_voices(story: Story, sink: str, name: str) -> None:
     at = best(pieces)
     start = pieces.index(at) * PIECE
     level = gain_db(heard[start : start + PIECE], source, at)
-    print(f"\n{sink}: {name} correlation {[round(p.correlation, 2) for p in pieces]}, level {level:+.2f} dB")
-    assert at.correlation > 0.45, "two voices at once: each is half of what is heard; one that is not there has 0.2"
+    goes_on = follows(pieces, source)
+    print(f"\n{sink}: {name} correlation {[round(p.correlation, 2) for p in pieces]}, goes on in {goes_on:.2f}")
+    print(f"level {level:+.2f} dB")
+    assert at.correlation > 0.5, "two voices at once: each is half of what is heard"
+    assert goes_on > 0.5
     assert abs(level) < 3
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("sink", ["chromium", "firefox"])
 def test_nothing_drops_out(story: Story, sink: str) -> None:
-    """The music is never quieter than -40 dBFS for 40 ms, nor are two voices for half a second: silence is a hole."""
+    """Where the music, or either voice, sounds, there is sound: never 40 ms without."""
     music = story.between(sink, "music", "on air")[-MUSIC_S * SECOND :]
     assert longest_silence_ms(music) < 40
-    assert longest_silence_ms(story.between(sink, "on air", "end")) < 500
+    missing = talk_missing(story.between(sink, "on air", "end")[3 * SECOND :], list(story.voices.values()))
+    assert not missing, [f"{each.ms:.0f} ms at {each.start / SECOND:.2f} s" for each in missing]
     assert story.stats[sink]["gaps"] == 0, story.stats[sink]
+
+
+def talk_missing(heard: Samples, voices: list[Samples]) -> list[Dropout]:
+    """Dropouts of over 40 ms against the mix that the voices make where each was found, piece by piece."""
+    found = [align_loop(heard, voice, PIECE) for voice in voices]
+    missing = []
+    for number, places in enumerate(zip(*found, strict=True)):
+        piece = heard[number * PIECE : (number + 1) * PIECE]
+        mix = sum(
+            np.take(voice, np.arange(at.lag, at.lag + len(piece)), mode="wrap")
+            for voice, at in zip(voices, places, strict=True)
+        )
+        level_db = float(10 * np.log10(np.mean(piece.astype(np.float64) ** 2) / np.mean(mix.astype(np.float64) ** 2)))
+        missing += dropouts(piece, mix, Alignment(0, 1.0, level_db, len(piece)))
+    return missing
 
 
 def longest_silence_ms(samples: Samples) -> float:
@@ -255,11 +285,12 @@ def longest_silence_ms(samples: Samples) -> float:
 def test_a_speaker_hears_the_other_and_not_themself(story: Story) -> None:
     for sink, own, other in (("host", "Voice A", "Voice B"), ("guest", "Voice B", "Voice A")):
         heard = story.between(sink, "on air", "end")[3 * SECOND :]
-        themself = best(align_loop(heard, story.voices[own], PIECE)).correlation
-        another = best(align_loop(heard, story.voices[other], PIECE)).correlation
-        print(f"\n{sink}: hears the other with {another:.2f}, themself with {themself:.2f}")
-        assert another > 0.5
-        assert themself < another / 2, "no more than one voice is like the other"
+        themself, another = (align_loop(heard, story.voices[name], PIECE) for name in (own, other))
+        print(f"\n{sink}: hears the other with {best(another).correlation:.2f}, going on in", end=" ")
+        print(f"{follows(another, story.voices[other]):.2f}; themself in {follows(themself, story.voices[own]):.2f}")
+        assert best(another).correlation > 0.6
+        assert follows(another, story.voices[other]) > 0.5
+        assert follows(themself, story.voices[own]) < 0.3
 
 
 @pytest.mark.browser

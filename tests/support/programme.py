@@ -71,7 +71,7 @@ class Stage:
         self.present = present
         self._stopped = threading.Event()
         self.first = self.end = time.monotonic_ns() // FRAME_NS
-        self._thread = threading.Thread(target=self._write)
+        self._thread = threading.Thread(target=self._write, daemon=True)  # a test that fails must not hang
         self._thread.start()
 
     def _write(self) -> None:

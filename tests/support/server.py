@@ -20,11 +20,12 @@ T = TypeVar("T")
 ROSTRA = [sys.executable, "-m", "rostra.ops.cli"]
 
 
-def wait_for(look: Callable[[], T], timeout_s: float = 20, what: str = "") -> T:
-    """What `look` returns once it is true; an AssertionError naming `what` after `timeout_s`."""
+def wait_for(look: Callable[[], T], timeout_s: float = 20, what: str | Callable[[], str] = "") -> T:
+    """What `look` returns once it is true; an AssertionError naming `what` (by then) after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not (found := look()):
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what or look}"
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"waited {timeout_s} s for {what() if callable(what) else what or look}")
         time.sleep(0.05)
     return found
 
@@ -92,9 +93,11 @@ class Space:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def await_state(self, state: str, timeout_s: float = 30) -> None:
-        wait_for(
-            lambda: (entries := self.journal()) and entries[-1]["state"] == state, timeout_s, f"the Space to be {state}"
-        )
+        def seen() -> str:
+            went = [(entry["state"], entry.get("cause")) for entry in self.journal()]
+            return f"the Space to be {state}; it went {went}, with {self.seats()}"
+
+        wait_for(lambda: (entries := self.journal()) and entries[-1]["state"] == state, timeout_s, seen)
 
     def seats(self) -> dict[str, dict[str, Any]]:
         return {seat["name"]: seat for seat in self.get("/stage")["seats"]}

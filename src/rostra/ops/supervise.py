@@ -25,7 +25,7 @@ import structlog
 
 from rostra.kernel.errors import RostraError, Unavailable
 from rostra.kernel.io import memory
-from rostra.kernel.io.files import Lock, make_private
+from rostra.kernel.io.files import Lock, Stamp, make_private, stamp
 from rostra.kernel.io.system import now
 from rostra.kernel.shared import ring
 from rostra.kernel.shared.counters import HEARTBEAT, Counters
@@ -142,9 +142,9 @@ class Supervisor:
         self._beats: dict[Job, Counters] = {}
         self._stopping = False
         self._spaces: list[str] = []
-        self._seen: dict[str, tuple[tuple[int, int], Announced]] = {}
+        self._seen: dict[str, tuple[tuple[Stamp, Stamp], Announced]] = {}
         self._unreadable: set[str] = set()
-        self._given_up: dict[str, tuple[int, int]] = {}
+        self._given_up: dict[str, tuple[Stamp, Stamp]] = {}
 
     def run_until_signal(self) -> None:
         """Supervise until SIGINT or SIGTERM, then stop every process in order."""
@@ -193,13 +193,12 @@ class Supervisor:
 
     def _read(self, folder: Folder) -> Announced:
         """Read a Space again when one of its two files has changed."""
-        journal = folder.journal.stat().st_mtime_ns if folder.journal.exists() else 0
-        stamp = (folder.spec_json.stat().st_mtime_ns, journal)
+        stamps = stamp(folder.spec_json), stamp(folder.journal)
         seen = self._seen.get(folder.space)
-        if seen is None or seen[0] != stamp:
+        if seen is None or seen[0] != stamps:
             spec = folder.read_spec()
             announced = Announced(spec, folder.read_life() or lifecycle.begin(spec, 0))
-            seen = self._seen[folder.space] = (stamp, announced)
+            seen = self._seen[folder.space] = (stamps, announced)
         if seen[1].life.state not in (State.ENDED, State.REPLAY) or seen[1].life.first_on_air_ns is None:
             return seen[1]
         return replace(seen[1], uncut=self._uncut(folder, seen[1].spec))
@@ -208,10 +207,10 @@ class Supervisor:
         """Whether a programme died between the end and the cutting of the recording: the next one only does that."""
         aac = folder.programmes / "floor" / "aac"
         cut = spec.recording is Recording.OFF or (aac / "recording.head").exists()
-        care, stamp = self._care.get(Job("programme", folder.space)), self._seen[folder.space][0]
+        care, stamps = self._care.get(Job("programme", folder.space)), self._seen[folder.space][0]
         if care is not None and care.young_deaths >= len(PAUSES_MS):
-            self._given_up[folder.space] = stamp
-        given_up = self._given_up.get(folder.space) == stamp
+            self._given_up[folder.space] = stamps
+        given_up = self._given_up.get(folder.space) == stamps
         return not cut and not given_up and (aac / "fragments.idx").exists()
 
     def _try_to_start(self, care: Care) -> None:

@@ -10,6 +10,7 @@ import structlog
 from rostra.audience import replay
 from rostra.audience.settings import Settings
 from rostra.kernel.errors import RostraError
+from rostra.kernel.io.files import ABSENT, Follower, stamp
 from rostra.kernel.io.system import now
 from rostra.kernel.units import MS_NS
 from rostra.log.io.files import Reader
@@ -27,15 +28,6 @@ STATE_AGE_MS = 65_000
 """Otherwise it writes every 30 s."""
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Changes whenever the file does; (0, 0) when there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_mtime_ns, status.st_ino
-
-
 class Source:
     """Reads are spaced by `look`, so that a crowd asking costs no more than one who asks."""
 
@@ -49,9 +41,9 @@ class Source:
         self.readers: dict[str, Reader] = {}
         self._settings = settings
         self._looked_ns = -1
-        self._stamps: dict[Path, tuple[int, int]] = {}
+        self._files = Follower()
         self._state = b""
-        self._state_at: tuple[int, int] = (0, 0)
+        self._state_at = ABSENT
         self._recording: tuple[replay.Recording, int] | None = None
 
     def look(self, mono_ns: int) -> None:
@@ -65,27 +57,24 @@ class Source:
             log.warning("unreadable", space=self.id, error=str(error))
 
     def _look_at_files(self) -> None:
-        if self._changed(self.folder.spec_json):
-            self.spec = self.folder.read_spec()
-            self.life = self.life or lifecycle.begin(self.spec, 0)
-        if self._changed(self.folder.journal):
-            self.life = self.folder.read_life() or self.life
-        if self._changed(self._recording_json):
-            self._recording = self._read_recording()
-        if self._changed(self.folder.state_json):
-            self.listeners = self._read_listeners()
+        self._files.follow(self.folder.spec_json, self._read_spec)
+        self._files.follow(self.folder.journal, self._read_life)
+        self._files.follow(self._recording_json, self._read_recording)
+        self._files.follow(self.folder.state_json, self._read_listeners)
 
-    def _read_listeners(self) -> int | None:
+    def _read_spec(self) -> None:
+        self.spec = self.folder.read_spec()
+        self.life = self.life or lifecycle.begin(self.spec, 0)
+
+    def _read_life(self) -> None:
+        self.life = self.folder.read_life() or self.life
+
+    def _read_listeners(self) -> None:
         """The keeper's count; no file of ours is worth failing for."""
+        self.listeners = None
         with contextlib.suppress(OSError, ValueError, AttributeError):
             count = json.loads(self.folder.state_json.read_bytes()).get("listeners")
-            return count if isinstance(count, int) else None
-        return None
-
-    def _changed(self, path: Path) -> bool:
-        stamp = _stamp(path)
-        before, self._stamps[path] = self._stamps.get(path, (0, 0)), stamp
-        return stamp != before
+            self.listeners = count if isinstance(count, int) else None
 
     # the log
 
@@ -112,10 +101,10 @@ class Source:
     def state_json(self) -> bytes:
         """What anybody may know: the keeper's words; our own while it is away, or has yet to hear of a transition."""
         moment = now()
-        stamp = _stamp(self.folder.state_json)
-        if self._fresh(stamp[0], moment.wall_ns) and stamp >= self._stamps.get(self.folder.journal, (0, 0)):
-            if stamp != self._state_at:
-                self._state, self._state_at = self.folder.state_json.read_bytes(), stamp
+        written = stamp(self.folder.state_json)
+        if self._fresh(written[0], moment.wall_ns) and written[0] >= stamp(self.folder.journal)[0]:
+            if written != self._state_at:
+                self._state, self._state_at = self.folder.state_json.read_bytes(), written
             return self._state
         if self.spec is None or self.life is None:
             return b""
@@ -149,11 +138,13 @@ class Source:
     def _recording_head(self) -> Path:
         return self._rendition("aac") / "recording.head"
 
-    def _read_recording(self) -> tuple[replay.Recording, int] | None:
+    def _read_recording(self) -> None:
         try:
-            return replay.decode(self._recording_json.read_bytes()), _stamp(self._recording_head)[0]
+            found = replay.decode(self._recording_json.read_bytes())
         except FileNotFoundError:
-            return None
+            self._recording = None
+        else:
+            self._recording = found, stamp(self._recording_head)[0]
 
     @property
     def recording(self) -> tuple[replay.Recording, int] | None:

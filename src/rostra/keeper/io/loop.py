@@ -13,7 +13,7 @@ from rostra.keeper import state as public
 from rostra.kernel.clock import Now
 from rostra.kernel.errors import RostraError, Unavailable
 from rostra.kernel.io import memory
-from rostra.kernel.io.files import replace
+from rostra.kernel.io.files import Follower, replace
 from rostra.kernel.io.system import now
 from rostra.kernel.shared.counters import HEARTBEAT, Counters
 from rostra.kernel.units import MS_NS, SECOND_NS
@@ -41,22 +41,13 @@ class Watched:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self.written: public.Written | None = None
-        self._stamps: dict[Path, tuple[int, int]] = {}
+        self._files = Follower()
         self._spec: Spec | None = None
         self._life: Life | None = None
         self._offset_ms: float | None = None
         self._replay_s: float | None = None
         self._reader: Reader | None = None
         self._ask_ns = 0
-
-    def _changed(self, path: Path) -> bool:
-        try:
-            status = path.stat()
-            stamp = (status.st_mtime_ns, status.st_ino)
-        except OSError:
-            stamp = (0, 0)
-        before, self._stamps[path] = self._stamps.get(path), stamp
-        return stamp != before
 
     def document(self, listeners: int | None, moment: Now) -> dict[str, object]:
         """The public state. Raises RostraError, OSError when the Space's files cannot be read."""
@@ -68,16 +59,26 @@ class Watched:
         return state.document(self._spec, life, self._sound(facts, life, moment), moment.wall_ns)
 
     def _read(self) -> None:
-        folder = self.folder
-        if self._changed(folder.spec_json) or self._spec is None:
-            self._spec = folder.read_spec()
-        if self._changed(folder.journal) or self._life is None:
-            self._life = folder.read_life() or lifecycle.begin(self._spec, 0)
-            journal = folder.journal.read_bytes() if folder.journal.exists() else b""
-            self._offset_ms = state.on_air_offset_ms(journal)
-        recording = folder.programmes / "floor" / "aac" / "recording.json"
-        if self._changed(recording):
-            self._replay_s = public.replay_s(recording.read_bytes()) if recording.exists() else None
+        self._files.follow(self.folder.spec_json, self._read_spec)
+        self._files.follow(self.folder.journal, self._read_life)
+        self._files.follow(self._recording, self._read_recording)
+
+    def _read_spec(self) -> None:
+        self._spec = self.folder.read_spec()
+
+    def _read_life(self) -> None:
+        assert self._spec is not None
+        self._life = self.folder.read_life() or lifecycle.begin(self._spec, 0)
+        journal = self.folder.journal
+        self._offset_ms = state.on_air_offset_ms(journal.read_bytes() if journal.exists() else b"")
+
+    @property
+    def _recording(self) -> Path:
+        return self.folder.programmes / "floor" / "aac" / "recording.json"
+
+    def _read_recording(self) -> None:
+        recording = self._recording
+        self._replay_s = public.replay_s(recording.read_bytes()) if recording.exists() else None
 
     def _ask(self, moment: Now) -> tuple[Life, dict[str, str] | None]:
         """The programme's own word, or while it is away the journal's."""

@@ -2,7 +2,9 @@
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from rostra.kernel.errors import OperatorError
 
@@ -23,6 +25,37 @@ def unwritable(path: Path, error: OSError) -> OperatorError:
         f"{path} cannot be written: {error.strerror}.",
         "Give the user that runs Rostra write access to it, free some space, or name another folder with --data.",
     )
+
+
+Stamp = tuple[int, int, int]
+ABSENT: Final[Stamp] = (0, 0, 0)
+
+
+def stamp(path: Path) -> Stamp:
+    """Differs whenever the file does; `ABSENT` when there is none.
+
+    The size tells appends apart that fall into one tick of the file system's clock (4 ms), the inode replacements.
+    Take it *before* reading: what is written in between then shows at the next look.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return ABSENT
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+class Follower:
+    """Files that are read when they have changed, at first too. One that could not be read is tried again."""
+
+    def __init__(self) -> None:
+        self._stamps: dict[Path, Stamp] = {}
+
+    def follow(self, path: Path, read: Callable[[], None]) -> None:
+        """Call `read` if `path` is not what it was when it was last read. What `read` raises goes through."""
+        found = stamp(path)
+        if found != self._stamps.get(path):
+            read()
+            self._stamps[path] = found
 
 
 def replace(path: Path, data: bytes, *, sync: bool = False, mode: int = 0o600) -> None:

@@ -20,8 +20,9 @@ from rostra.kernel.units import FRAME_SAMPLES
 
 MAGIC: Final = b"RSTRRING"
 VERSION: Final = 1
-SLOTS: Final = 64
-"""1.28 s of audio: longer than any pause that is still to be bridged, short enough to stay in cache."""
+SLOTS: Final = 128
+"""2.56 s of audio: a programme that comes back within a second reads the talk from the ring, however far ahead or
+behind the stage writes meanwhile; half a megabyte, short enough to stay in cache."""
 
 _HEADER: Final = np.dtype(
     [("magic", "S8"), ("version", "<u4"), ("slots", "<u4"), ("frame_samples", "<u4"), ("pad", "V44")]

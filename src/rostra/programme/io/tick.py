@@ -24,6 +24,7 @@ import structlog
 from rostra.kernel.clock import Anchor, Now, grid_anchor
 from rostra.kernel.errors import OperatorError, PeerError, RostraError
 from rostra.kernel.io import memory
+from rostra.kernel.io.files import ABSENT, stamp
 from rostra.kernel.io.system import now
 from rostra.kernel.shared.counters import HEARTBEAT, Counters
 from rostra.kernel.shared.index import Flag
@@ -54,7 +55,7 @@ LAG: Final = 2
 """Frames between the stage's writing and the programme's reading: the stage may be that late unnoticed."""
 
 FILLED_FRAMES: Final = 50
-"""Frames later than a second are filled with hold music: the ring holds 1.28 s."""
+"""Frames later than a second are filled with hold music: the ring holds 2.56 s."""
 
 STALE_NS: Final = 600 * SECOND_NS
 """A Space that was never on air and has a log older than this was postponed, or its machine was off: it begins a new
@@ -197,7 +198,7 @@ class Programme:
         self._folder = folder
         self._counters = counters
         self._pen = Pen(journal)
-        self._spec_stamp = (0, 0)
+        self._spec_stamp = ABSENT
         self._spec = self._follow_spec() or folder.read_spec()
         self._mix = Ring(memory.create(folder.mix_ring, SIZE))
         self._return = Ring(memory.create(folder.return_ring, SIZE))
@@ -354,12 +355,11 @@ class Programme:
 
     def _follow_spec(self) -> Spec | None:
         """The announcement when it has been changed (recording, start on GO, …); None while it is what it was."""
+        found = stamp(self._folder.spec_json)
+        if found == self._spec_stamp:
+            return None
         try:
-            found = self._folder.spec_json.stat()
-            stamp = (found.st_mtime_ns, found.st_ino)
-            if stamp == self._spec_stamp:
-                return None
-            spec, self._spec_stamp = self._folder.read_spec(), stamp
+            spec, self._spec_stamp = self._folder.read_spec(), found
         except (OSError, RostraError):
             return None
         return spec
