@@ -41,14 +41,16 @@ def runtime() -> tuple[Path, ...]:
 def rules(role: str, data: Path, shared: Path, space: str = "") -> Rules | None:
     """The row of `role`; None for a role that is not confined: the studio holds keys, database and network by itself.
 
-    A stage has mapped its rings and opened its socket before it enters, and needs nothing of shared memory any more.
+    A stage has mapped its rings and opened its socket before it enters, and needs nothing of shared memory any more. It
+    may connect what sockets it can make, and those are UDP's: so it can ask the routing table for its own address, and
+    can reach no command socket of another process.
     """
     folder = Folder(data, shared, space)
     rows = {
         "stage": Rules(
             change=(folder.stage,),
             udp=True,
-            unix=True,
+            connect=True,
             keep_capabilities=False,
             descriptors_max=STAGE_DESCRIPTORS_MAX,
             memory_bytes_max=STAGE_MEMORY_BYTES_MAX,
@@ -56,7 +58,7 @@ def rules(role: str, data: Path, shared: Path, space: str = "") -> Rules | None:
         # the guest's test: a stage without a Space
         "check": Rules(
             udp=True,
-            unix=True,
+            connect=True,
             keep_capabilities=False,
             descriptors_max=STAGE_DESCRIPTORS_MAX,
             memory_bytes_max=STAGE_MEMORY_BYTES_MAX,

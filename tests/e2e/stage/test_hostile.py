@@ -16,7 +16,7 @@ import pytest
 
 from e2e.stage.process import PROGRAM, Stage, running, samples, until
 from rostra.kernel.io import memory
-from rostra.kernel.shared.ring import SIZE
+from rostra.kernel.shared.ring import SIZE, SLOTS
 from rostra.kernel.units import FRAME_SAMPLES, SAMPLE_RATE
 from rostra.space.io import sockets
 from support import programme
@@ -236,7 +236,7 @@ def test_a_stage_that_is_taken_over_or_killed_costs_no_fragment(tmp_path: Path) 
 def _garble(ring: np.ndarray, number: int, chance: random.Random) -> None:  # type: ignore[type-arg]
     """A slot of the ring as an attacker would write it: right number, wrong everything else."""
     size = 64 + FRAME_SAMPLES * 4 + 64
-    at = 64 + number % 64 * size
+    at = 64 + number % SLOTS * size
     body = np.frombuffer(chance.randbytes(size - 16 - 56), np.uint8)
     ring[at + 8 : at + 8 + len(body)] = body
     pcm = ring[at + 64 : at + 64 + FRAME_SAMPLES * 4].view(np.float32)

@@ -244,6 +244,7 @@ def verdict(rules: Rules, machine: str, number: int, *arguments: int, arch: int 
 def test_the_filter_judges_by_number_and_argument(machine: str) -> None:
     column = ["x86_64", "aarch64"].index(machine)
     rules = Rules(udp=True, unix=True)
+    stage = Rules(udp=True, connect=True)
 
     def call(name: str, *arguments: int) -> str:
         number = sandbox._CALLS[name][column]
@@ -259,6 +260,9 @@ def test_the_filter_judges_by_number_and_argument(machine: str) -> None:
     sockets = {(1, 1): "allow", (2, 2 | 0o2004000): "allow", (10, 2): "allow", (2, 1): "errno 1", (10, 1): "errno 1"}
     sockets |= {(2, 3): "errno 1", (16, 3): "allow", (17, 3): "errno 1", (38, 5): "errno 1", (40, 1): "errno 1"}
     assert {key: call("socket", *key) for key in sockets} == sockets
+    column_of_socket = sandbox._CALLS["socket"][column] or 0
+    assert verdict(stage, machine, column_of_socket, 1, 1) == verdict(stage, machine, column_of_socket, 2, 1)
+    assert verdict(stage, machine, column_of_socket, 2, 2) == "allow"
     assert call("socket", 16, 3, 4) == "errno 1"  # netlink, but not the family of addresses
     assert [call("ioctl", 0, request) for request in (0x5412, 0x5421)] == ["errno 1", "allow"]
     assert [call("fcntl", 0, command) for command in (8, 10, 4)] == ["errno 1", "errno 1", "allow"]
