@@ -41,7 +41,8 @@ class Rules:
     `read`: files and folders. `use`: files that may be written as well, but not made, cut short or removed. `change`:
     folders in which files and folders may be made, written, replaced and removed. `udp` and `unix`: sockets of that
     kind may be made (what was open, stays). `connect`: and connected; a UDP socket sends without. TCP sockets and
-    programs are never among it. `keep_capabilities`: root stays root, as far as the other layers let it. Bounds of 0 are not set.
+    programs are never among it. `keep_capabilities`: root stays root, as far as the other layers let it. Bounds of 0
+    are not set.
     """
 
     read: tuple[Path, ...] = ()
