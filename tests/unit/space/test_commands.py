@@ -54,9 +54,12 @@ def test_a_request_without_its_fields_is_refused() -> None:
     ids=["deep", "verb", "id"],
 )
 def test_what_is_json_and_no_command_is_refused(body: bytes) -> None:
-    with pytest.raises(PeerError) as refused:
+    def read() -> None:
         for message in commands.Decoder().feed(len(body).to_bytes(4, "big") + body):
             commands.decode_request(message)
+
+    with pytest.raises(PeerError) as refused:
+        read()
     assert refused.value.code == "command.malformed"
 
 

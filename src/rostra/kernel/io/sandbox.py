@@ -114,8 +114,9 @@ def _no_new_privs() -> bool:
 
 def _bound(rules: Rules) -> bool:
     """RLIMIT_CORE: a dump would hold keys and voices. RLIMIT_NOFILE and RLIMIT_DATA: a leak ends this process, not
-    its machine. Not RLIMIT_AS, as the C library reserves addresses for each thread that it never uses; not RLIMIT_NPROC, which counts all processes of the user; not RLIMIT_FSIZE, which would stop a long
-    diagnostics file on standard error."""
+    its machine. Not RLIMIT_AS, as the C library reserves addresses for each thread that it never uses; not
+    RLIMIT_NPROC, which counts all processes of the user; not RLIMIT_FSIZE, which would stop a long diagnostics file on
+    standard error."""
     bounds = [(resource.RLIMIT_CORE, 0)]
     if rules.descriptors_max:
         bounds.append((resource.RLIMIT_NOFILE, rules.descriptors_max))
