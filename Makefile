@@ -3,6 +3,7 @@
 # make check    style, types, layers
 # make install  .venv with the program in it, nothing else
 # make bench    the figures that the README quotes
+# make fuzz     what strangers can send, a few seconds a parser (FUZZ_S=600 for longer)
 # make pictures what the pages look like, into docs/pictures
 # make lock     resolves the dependencies anew
 
@@ -11,7 +12,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export PYTHONUNBUFFERED := 1
 
-.PHONY: install demo check test bench pictures lock clean
+.PHONY: install demo check test bench fuzz pictures lock clean
 .DEFAULT_GOAL := install
 
 install: .venv/installed
@@ -47,6 +48,12 @@ test: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python bench/all.py
+
+FUZZ_S ?= 20
+
+fuzz: .venv/installed-dev
+	@$(PIP) install -r fuzz/requirements.txt
+	$(BIN)/python -m fuzz.run --seconds $(FUZZ_S)
 
 pictures: .venv/installed-dev
 	ROSTRA_PICTURES=1 $(BIN)/pytest -q tests/e2e/test_pages.py tests/e2e/test_check.py

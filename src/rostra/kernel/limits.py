@@ -11,6 +11,9 @@ SDP_BYTES_MAX: Final = 64 * 1024
 COMMAND_BYTES_MAX: Final = 256 * 1024
 """A message on a command socket: an SDP and its envelope, with room to spare."""
 
+ROSTER_BYTES_MAX: Final = 64 * 1024
+"""`roster.json`: 32 seats of some 350 bytes, four to a letter of their names at most."""
+
 TITLE_CHARS_MAX: Final = 200
 """A title is read out and fits a phone's screen."""
 

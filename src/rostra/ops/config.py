@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from rostra.kernel.errors import OperatorError
 from rostra.kernel.io.files import replace, unwritable
+from rostra.ops.confine import Mode
 from rostra.stage import Options
 from rostra.studio.ice import Servers, read_urls
 
@@ -36,6 +37,7 @@ class Keys(BaseSettings):
     audience_port: int = Field(8001, ge=1, le=65_535, description="Port of the audience: pages and sound.")
     workers: int = Field(0, ge=0, le=256, description="Audience processes; 0 means one a core.")
     bind: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every network of the machine.")
+    isolation: Mode = Field("auto", description="Whether processes give up rights: auto, required or off.")
     public_url: str = Field("", description="What the audience types, where that is not this machine's own address.")
     public_address: str = Field("", description="The stage's address on the internet, where a NAT stands before it.")
     udp_ports: str = Field("", description="UDP ports of the stage, such as 50000-50999; unset: any.")
@@ -69,6 +71,7 @@ class Config:
     public_addresses: tuple[str, ...] = ()
     udp_ports: tuple[int, int] | None = None
     relays: Servers = field(default=Servers())
+    isolation: Mode = "auto"
 
     @property
     def audience_base(self) -> str:
@@ -131,6 +134,7 @@ def load(data: Path, **given: Any) -> Config:
         public_addresses=_public_addresses(keys.public_address),
         udp_ports=_udp_ports(keys.udp_ports),
         relays=_relays(keys),
+        isolation=keys.isolation,
     )
 
 

@@ -243,6 +243,7 @@ class Supervisor:
         arguments |= {
             "studio_base": self._config.studio_base,
             "audience_base": self._config.audience_base,
+            "isolation": self._config.isolation,
             "stage": asdict(self._config.stage),
             "stun": self._config.relays.stun,
             "turn": self._config.relays.turn,

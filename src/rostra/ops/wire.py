@@ -17,10 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from rostra.kernel.io import memory
+import structlog
+
+from rostra.kernel.errors import OperatorError
+from rostra.kernel.io import memory, sandbox
 from rostra.kernel.io.system import now
 from rostra.kernel.shared.counters import HEARTBEAT, Counters
-from rostra.ops import logs
+from rostra.ops import confine, logs
 from rostra.ops.jobs import TURN_SECRET, Job, open_counters
 from rostra.space.io.folder import Folder
 
@@ -37,6 +40,7 @@ allows it (root, CAP_SYS_NICE, `LimitRTPRIO=1` in a systemd unit), done without 
 the kernel leaves 5 % of the time to the others."""
 
 _PR_SET_PDEATHSIG: Final = 1
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Task:
     studio_base: str
     audience_base: str
     listener: int = -1
+    isolation: confine.Mode = "auto"
     stage: dict[str, Any] = field(default_factory=dict)
     stun: tuple[str, ...] = ()
     turn: tuple[str, ...] = ()
@@ -89,23 +94,35 @@ def stage(task: Task, shared: Path, counters: Counters) -> int:
     from rostra.stage.io import webrtc
 
     _go_first()
-    webrtc.run(Folder(task.data, shared, task.key), counters, Options(**task.stage))
+    webrtc.run(
+        Folder(task.data, shared, task.key),
+        counters,
+        Options(**task.stage),
+        confine=lambda: _confine("stage", task, shared, counters),
+    )
     return 0
 
 
-def check(task: Task, shared: Path, counters: Counters) -> int:  # noqa: ARG001 — every role is given the same
+def check(task: Task, shared: Path, counters: Counters) -> int:
     from rostra.stage import Options
     from rostra.stage.io import check as testing
 
     os.nice(NICE_CHECK)
-    testing.run(task.data, counters, Options(**task.stage))
+    testing.run(
+        task.data,
+        counters,
+        Options(**task.stage),
+        confine=lambda: _confine("check", task, shared, counters),
+    )
     return 0
 
 
 def programme(task: Task, shared: Path, counters: Counters) -> int:
-    from rostra.programme.io import tick
+    from rostra.programme.io import music, tick
 
     _go_first()
+    music.load(shared)  # made in a folder that the programme may not write to
+    _confine("programme", task, shared, counters)
     return tick.run(Folder(task.data, shared, task.key), counters)
 
 
@@ -114,6 +131,7 @@ def worker(task: Task, shared: Path, counters: Counters) -> int:
     from rostra.audience.settings import Settings
 
     os.nice(NICE_WORKER)
+    _confine("worker", task, shared, counters)
     epoll.run(task.data, shared, socket.socket(fileno=task.listener), counters, Settings())
     return 0
 
@@ -121,6 +139,7 @@ def worker(task: Task, shared: Path, counters: Counters) -> int:
 def keeper(task: Task, shared: Path, counters: Counters) -> int:
     from rostra.keeper.io import loop
 
+    _confine("keeper", task, shared, counters)
     loop.run(task.data, shared, counters)
     return 0
 
@@ -130,6 +149,24 @@ def _go_first() -> None:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(REAL_TIME))
 
 
+def _confine(role: str, task: Task, shared: Path, counters: Counters) -> None:
+    """Give up what the role does not need, and say which layers hold it. Raises OperatorError `isolation.missing`."""
+    rules = confine.rules(role, task.data, shared, task.key)
+    if rules is None or task.isolation == "off":
+        log.warning("not_confined", reason="switched off")
+        return
+    held = sandbox.enter(rules)
+    confine.publish(counters, held)
+    say = log.info if held.whole else log.warning
+    say("confined", landlock=held.landlock, seccomp=held.seccomp, missing=list(held.missing), threads=held.threads)
+    if task.isolation == "required" and not held.whole:
+        raise OperatorError(
+            "isolation.missing",
+            f"This kernel cannot hold the {role}: {', '.join(held.missing) or 'threads run already'}.",
+            "Use Linux 5.13 or newer with Landlock and seccomp, or set isolation to auto.",
+        )
+
+
 ROLES: Final[dict[str, Callable[[Task, Path, Counters], int]]] = {
     role.__name__: role for role in (studio, stage, check, programme, worker, keeper)
 }
@@ -137,6 +174,8 @@ ROLES: Final[dict[str, Callable[[Task, Path, Counters], int]]] = {
 
 def main(role: str, arguments: str) -> int:
     """Run one role until it ends or is asked to (SIGTERM)."""
+    # OpenBLAS would start threads when NumPy is imported, before the role is confined; its work here is for one.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # outlive the supervisor, and the ports stay taken
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor, which stops us in order
     told = json.loads(arguments)

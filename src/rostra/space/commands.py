@@ -59,6 +59,8 @@ def decode_request(message: dict[str, Any]) -> Request:
         request = Request(verb, args.pop("id"), args.pop("deadline_ms"), args)
     except KeyError as missing:
         raise PeerError("command.malformed", f"A command lacks its {missing}.") from None
+    if not (isinstance(verb, str) and isinstance(request.id, int) and isinstance(request.deadline_ms, int)):
+        raise PeerError("command.malformed", "A command's verb is a text, its id and deadline are numbers.")
     if version != VERSION:
         raise PeerError("command.version", f"A command has version {version}, not {VERSION}.", "Restart all of Rostra.")
     return request
@@ -66,12 +68,15 @@ def decode_request(message: dict[str, Any]) -> Request:
 
 def result(reply: dict[str, Any]) -> dict[str, Any]:
     """What a reply carries; its error, when it carries one, is raised as the same class here."""
-    if "error" in reply:
+    kinds: dict[str, type[RostraError]] = {"peer": PeerError, "operator": OperatorError}
+    try:
+        if "error" not in reply:
+            return dict(reply["ok"])
         error = reply["error"]
-        kinds: dict[str, type[RostraError]] = {"peer": PeerError, "operator": OperatorError}
-        raise kinds.get(error["kind"], Unavailable)(error["code"], error["sentence"], error["hint"])
-    ok: dict[str, Any] = reply["ok"]
-    return ok
+        fault = kinds.get(error["kind"], Unavailable)(*(str(error[key]) for key in ("code", "sentence", "hint")))
+    except (KeyError, TypeError, ValueError):  # a stage that strangers took over may say anything
+        fault = Unavailable("process.garbled", "A process gives answers that make no sense.", "Restart Rostra.")
+    raise fault
 
 
 class Decoder:
@@ -93,7 +98,7 @@ class Decoder:
             del self._pending[: _LENGTH.size + length]
             try:
                 message = json.loads(body)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise PeerError("command.malformed", "A command is not JSON.") from None
             if not isinstance(message, dict):
                 raise PeerError("command.malformed", "A command is not a JSON object.")

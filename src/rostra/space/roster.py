@@ -7,10 +7,10 @@ anyone on air: `joined` and `left` touch the session and nothing else.
 
 import json
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from rostra.kernel.errors import OperatorError, PeerError
-from rostra.kernel.limits import SEATS_MAX
+from rostra.kernel.limits import NAME_CHARS_MAX, ROSTER_BYTES_MAX, SEATS_MAX
 from rostra.space.grants import Role
 
 VERSION: Final = 1
@@ -119,19 +119,23 @@ def encode(roster: Roster) -> bytes:
     return json.dumps({"v": VERSION, "seats": seats}, ensure_ascii=False).encode()
 
 
+def _seat_of(told: dict[str, Any]) -> Seat:
+    seat_id, name, armed, muted = told["id"], told["name"], told["armed"], told["muted"]
+    if not (isinstance(seat_id, str) and isinstance(name, str) and isinstance(armed, bool) and isinstance(muted, bool)):
+        raise ValueError("a seat of the wrong type")
+    return Seat(seat_id, name[:NAME_CHARS_MAX], Role(told["role"]), "", armed, muted)
+
+
 def decode(data: bytes) -> Roster:
     """Raises OperatorError `roster.unreadable`."""
     try:
         document = json.loads(data)
         if document["v"] != VERSION:
             raise ValueError(f"version {document['v']}")
-        return Roster(
-            tuple(
-                Seat(seat["id"], seat["name"], Role(seat["role"]), "", seat["armed"], seat["muted"])
-                for seat in document["seats"]
-            )
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        if len(data) > ROSTER_BYTES_MAX or len(document["seats"]) > SEATS_MAX:
+            raise ValueError("too large")
+        return Roster(tuple(_seat_of(seat) for seat in document["seats"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise OperatorError(
             "roster.unreadable",
             f"A roster.json cannot be read ({error}).",

@@ -32,16 +32,22 @@ LATE_FRAMES = 30
 """How long after its time a frame is read: these tests ask what is mixed, not when, and share the machine."""
 
 PROGRAM = """
-import sys
+import os, sys
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 from pathlib import Path
-from rostra.kernel.io import memory
+from rostra.kernel.io import memory, sandbox
 from rostra.kernel.shared import counters
+from rostra.ops import confine
 from rostra.space.io.folder import Folder
 from rostra.stage import Options
 from rostra.stage.io import webrtc
 folder = Folder(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
 places = memory.create(folder.shared / "stage.counters", counters.SIZE)
-webrtc.run(folder, counters.Counters(places, writer=True), Options(loopback=True))
+rules = confine.rules("stage", Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+kept = counters.Counters(places, writer=True)
+webrtc.run(
+    folder, kept, Options(loopback=True), confine=lambda: confine.publish(kept, sandbox.enter(rules))
+)
 """
 
 

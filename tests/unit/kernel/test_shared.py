@@ -59,3 +59,10 @@ def test_a_reader_sees_what_the_writer_counted(steps: list[tuple[str, int]]) -> 
         assert reader.get(name) == expected[name]
     assert reader.read() == expected
     assert counters.Counters(buffer, writer=True).read() == expected, "a restarted writer goes on"
+
+
+def test_what_a_writer_that_was_taken_over_says_spoils_nothing() -> None:
+    wild = np.array([0.5, np.nan, np.inf, -np.inf, 3e38, -3e38] * 160, np.float32)
+    tame = ring.plausible(Frame(wild, armed=1)).pcm
+    assert tame[:6].tolist() == [0.5, 0, 0, 0, 1, -1]
+    assert (tame.shape, tame.dtype) == ((FRAME_SAMPLES,), np.float32)

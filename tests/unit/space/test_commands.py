@@ -46,3 +46,25 @@ def test_what_is_no_message_is_refused(data: bytes) -> None:
 def test_a_request_without_its_fields_is_refused() -> None:
     with pytest.raises(PeerError, match="lacks its 'verb'"):
         commands.decode_request({"v": 1, "id": 1, "deadline_ms": 1})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 100_000, b'{"v":1,"verb":[],"id":1,"deadline_ms":1}', b'{"v":1,"verb":"arm","id":{},"deadline_ms":1}'],
+    ids=["deep", "verb", "id"],
+)
+def test_what_is_json_and_no_command_is_refused(body: bytes) -> None:
+    def read() -> None:
+        for message in commands.Decoder().feed(len(body).to_bytes(4, "big") + body):
+            commands.decode_request(message)
+
+    with pytest.raises(PeerError) as refused:
+        read()
+    assert refused.value.code == "command.malformed"
+
+
+@pytest.mark.parametrize("reply", [{}, {"ok": 3}, {"error": {}}, {"error": "no"}, {"error": {"kind": []}}])
+def test_an_answer_that_makes_no_sense_is_as_good_as_none(reply: dict[str, object]) -> None:
+    with pytest.raises(Unavailable) as garbled:
+        commands.result(reply)
+    assert garbled.value.code == "process.garbled"

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from rostra.kernel.errors import Unavailable
+from rostra.kernel.errors import OperatorError, Unavailable
 from rostra.kernel.io.files import Lock
+from rostra.kernel.limits import ROSTER_BYTES_MAX
 from rostra.kernel.units import SECOND_NS
 from rostra.space import lifecycle
 from rostra.space.io.folder import Folder, Journal
 from rostra.space.lifecycle import Event, Life
+from rostra.space.roster import Roster
 from rostra.space.spec import Spec
 
 T = 1_800_000_000 * SECOND_NS
@@ -59,3 +61,28 @@ def test_a_pen_that_cannot_be_taken_up_is_not_kept(folder: Folder) -> None:
     lock = Lock(folder.journal_lock)
     assert lock.acquire()
     lock.release()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"[" * 200_000,
+        b"{}" + b" " * ROSTER_BYTES_MAX,
+        b'{"v":1,"seats":[{"id":1,"name":"a","role":"host","armed":true,"muted":false}]}',
+        b'{"v":1,"seats":[{"id":"a","name":["a"],"role":"host","armed":true,"muted":false}]}',
+        b'{"v":1,"seats":[{"id":"a","name":"a","role":"king","armed":true,"muted":false}]}',
+        b'{"v":1,"seats":7}',
+    ],
+)
+def test_a_roster_is_not_believed(folder: Folder, written: bytes) -> None:
+    folder.roster_json.write_bytes(written)
+    with pytest.raises(OperatorError, match="cannot be read"):
+        folder.read_roster()
+
+
+def test_a_roster_of_an_earlier_release_is_found_where_the_stage_looks(folder: Folder) -> None:
+    folder.roster_json.unlink(missing_ok=True)
+    (folder.path / "roster.json").write_bytes(b'{"v":1,"seats":[]}')
+    assert folder.make().read_roster() == Roster()
+    assert folder.roster_json.exists()
+    assert folder.roster_json.parent == folder.stage_sock.parent == folder.stage

@@ -9,7 +9,7 @@ far apart: each passes through the interpreter's own atomic operations, so no me
 The same layout serves both directions: `mix` (stage to programme) and `return` (programme to stage).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -98,6 +98,12 @@ class Ring:
             on_air=bool(slot["on_air"]),
         )
         return frame if slot["check"] == number and slot["number"] == number else None
+
+
+def plausible(frame: Frame) -> Frame:
+    """`frame` from a writer that is not believed: a value that is no number, or beyond full scale, would spoil every
+    filter after it for good."""
+    return replace(frame, pcm=np.clip(np.nan_to_num(frame.pcm, posinf=0, neginf=0), -1, 1))
 
 
 def format_ring(buffer: memoryview) -> None:

@@ -28,7 +28,7 @@ from rostra.kernel.io.files import ABSENT, stamp
 from rostra.kernel.io.system import now
 from rostra.kernel.shared.counters import HEARTBEAT, Counters
 from rostra.kernel.shared.index import Flag
-from rostra.kernel.shared.ring import SIZE, Frame, Ring
+from rostra.kernel.shared.ring import SIZE, Frame, Ring, plausible
 from rostra.kernel.units import FRAGMENT_FRAMES, FRAGMENT_SAMPLES, FRAME_NS, FRAME_SAMPLES, MS_NS, SECOND_NS
 from rostra.log.index import Sealed
 from rostra.log.io import files
@@ -282,7 +282,7 @@ class Programme:
     def _tick(self, at: Now, late_ns: int) -> None:
         filled = late_ns > FILLED_FRAMES * FRAME_NS
         wall_ns = self._anchor.wall_of_frame(self.frame, at)
-        talk = None if filled else self._mix.read(self._grid + self.frame - LAG)
+        talk = None if filled else self._heard_from_stage()
         if not filled:
             self._count_tick(at, late_ns, talk)
             self._live(talk, wall_ns)
@@ -296,6 +296,11 @@ class Programme:
         self._counters.set(HEARTBEAT, time.monotonic_ns())
         if self.frame % COLLECT_FRAMES == 0 and not filled:
             gc.collect()
+
+    def _heard_from_stage(self) -> Frame | None:
+        """The stage reads what strangers send, and its mix is taken with care."""
+        frame = self._mix.read(self._grid + self.frame - LAG)
+        return None if frame is None else plausible(frame)
 
     def _music_now(self) -> hold.Samples:
         start = self.frame % hold.LOOP_FRAMES * FRAME_SAMPLES

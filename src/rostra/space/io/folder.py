@@ -6,6 +6,7 @@ from pathlib import Path
 from rostra.kernel.errors import PeerError, Unavailable
 from rostra.kernel.ids import is_space_id
 from rostra.kernel.io.files import Lock, make_private, replace
+from rostra.kernel.limits import ROSTER_BYTES_MAX
 from rostra.space import lifecycle, roster, spec
 from rostra.space.lifecycle import Event, Life
 
@@ -19,18 +20,23 @@ class Folder:
         self.shared = shared / space
         self.spec_json = self.path / "space.json"
         self.state_json = self.path / "state.json"
-        self.roster_json = self.path / "roster.json"
+        self.stage = self.path / "stage"
+        """All that a stage may write to, and nothing else lies there: a folder is what the kernel can bound."""
+        self.roster_json = self.stage / "roster.json"
         self.journal = self.path / "journal.jsonl"
         self.journal_lock = self.path / "journal.lock"
-        self.stage_sock = self.path / "stage.sock"
+        self.stage_sock = self.stage / "stage.sock"
         self.programme_sock = self.path / "programme.sock"
         self.programmes = self.path / "programmes"
         self.mix_ring = self.shared / "mix.ring"
         self.return_ring = self.shared / "return.ring"
 
     def make(self) -> "Folder":
-        make_private(self.path)
+        make_private(self.stage)
         make_private(self.shared)
+        before = self.path / "roster.json"  # where 0.1 kept it
+        if before.exists() and not self.roster_json.exists():
+            before.replace(self.roster_json)
         return self
 
     def read_spec(self) -> spec.Spec:
@@ -51,9 +57,14 @@ class Folder:
             return None
 
     def read_roster(self) -> roster.Roster:
-        """The roster as a restarted stage finds it; empty before anyone came."""
+        """The roster as a restarted stage finds it; empty before anyone came.
+
+        Raises OperatorError `roster.unreadable`, also when it is larger than a stage of ours would write it: whoever
+        reads it need not believe the stage.
+        """
         try:
-            return roster.decode(self.roster_json.read_bytes())
+            with self.roster_json.open("rb") as file:
+                return roster.decode(file.read(ROSTER_BYTES_MAX + 1))
         except FileNotFoundError:
             return roster.Roster()
 

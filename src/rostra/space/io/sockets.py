@@ -33,8 +33,8 @@ def listen(path: Path) -> socket.socket:
     """A listening socket at `path`, non-blocking; one left by a dead process is replaced."""
     path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    os.fchmod(sock.fileno(), 0o600)  # the mode it will be made with: nobody else may connect for a moment either
     _through_folder(path, sock.bind)
-    path.chmod(0o600)
     sock.listen(16)
     return sock
 

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -190,6 +191,8 @@ class Checks:
             ends_ns, why = guest.check.deadline()
             if now_ns >= ends_ns:
                 self._end(name, why)
+            elif guest.session.gate.expelled:
+                self._end(name, guest.session.gate.expelled)
             elif guest.check.phase is not Phase.CONNECTING and now_ns - guest.session.heard_ns > QUIET_NS:
                 self._end(name, "silent")
 
@@ -214,18 +217,28 @@ def _view(guest: Guest) -> dict[str, Any]:
     }
 
 
-def run(data: Path, counters: Counters, options: Options = Options()) -> None:  # noqa: B008 — frozen
-    """Listen to guests until SIGTERM. Raises OperatorError `opus.missing`."""
+def run(
+    data: Path,
+    counters: Counters,
+    options: Options = Options(),  # noqa: B008 — frozen
+    confine: Callable[[], None] = lambda: None,
+) -> None:
+    """Listen to guests until SIGTERM. `confine` is called when the socket is open, and before anything is read.
+
+    Raises OperatorError `opus.missing`.
+    """
     if options.loopback:
         hooks.offer_loopback()
     datagrams = Datagrams(options)
     hooks.gather_with(datagrams.gather)
-    asyncio.run(_serve(data, Checks(counters, datagrams), counters))
+    listener = sockets.listen(check_sock(data))
+    confine()
+    asyncio.run(_serve(listener, Checks(counters, datagrams), counters))
 
 
-async def _serve(data: Path, checks: Checks, counters: Counters) -> None:
+async def _serve(listener: socket.socket, checks: Checks, counters: Counters) -> None:
     counters.set(HEARTBEAT, time.monotonic_ns())
-    server = await asyncio.start_unix_server(checks.converse, sock=sockets.listen(check_sock(data)))
+    server = await asyncio.start_unix_server(checks.converse, sock=listener)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     gc.collect()

@@ -5,7 +5,6 @@ to it offers neither FEC nor concealment.
 """
 
 import ctypes
-import ctypes.util
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -38,8 +37,7 @@ _OK: Final = 0
 
 def _candidates() -> list[str]:
     bundled = sorted((Path(av.__file__).parent.parent / "av.libs").glob("libopus-*.so*"))
-    found = ctypes.util.find_library("opus") if not bundled else None
-    return [*map(str, bundled), *([found] if found else [])]
+    return [*map(str, bundled), "libopus.so.0"]  # by its name: to search for it would take other programs
 
 
 @cache

@@ -25,6 +25,7 @@ from rostra.kernel.errors import PeerError, Unavailable
 from rostra.kernel.units import FRAME_SAMPLES, SAMPLE_RATE
 from rostra.space.grants import Role
 from rostra.stage import negotiation
+from rostra.stage.budget import Gate
 from rostra.stage.io import hooks
 from rostra.stage.io.playout import Playout
 from rostra.stage.jitter import Packet
@@ -79,6 +80,7 @@ class Session:
         self.person = person
         self.role = role
         self.playout = Playout()
+        self.gate = Gate()
         self.made_ns = self.heard_ns = time.monotonic_ns()
         self.connected = False
         self.gone = False
@@ -122,6 +124,7 @@ class Session:
             hooks.take_reports(sender, self._reported)
         else:
             hooks.trust_hearing(receiver)
+        hooks.guard(self._peer, self.gate, time.monotonic_ns)
         self._peer.on("connectionstatechange", self._moved)
 
     def _moved(self) -> None:
@@ -190,5 +193,9 @@ class Session:
         """End it, telling the peer if it still listens. Never raises, never hangs."""
         self.connected, self.gone = False, True
         self._peer.remove_all_listeners()
-        with contextlib.suppress(TimeoutError, ConnectionError):
+        try:
             await asyncio.wait_for(self._peer.close(), CLOSE_S)
+        except Exception as error:  # whatever state its peer has brought it into
+            log.warning("session_abandoned", session=self.id, error=type(error).__name__)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(hooks.abandon(self._peer), CLOSE_S)

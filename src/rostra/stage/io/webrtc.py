@@ -9,11 +9,12 @@ import contextlib
 import gc
 import secrets
 import signal
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import structlog
@@ -34,6 +35,7 @@ from rostra.space.io import sockets
 from rostra.space.io.folder import Folder
 from rostra.space.roster import Roster
 from rostra.stage import gain, levels, mix, negotiation
+from rostra.stage.budget import Dropped
 from rostra.stage.gain import Gain
 from rostra.stage.io import hooks
 from rostra.stage.io.datagrams import Datagrams
@@ -67,11 +69,13 @@ SILENT_NS: Final = 5 * SECOND_NS
 GONE_NS: Final = 30 * SECOND_NS
 """Until then a connection that went silent may come back by itself, without a new offer."""
 
+FAULTS_MAX: Final = 100
 CHECK_FRAMES: Final = 25
 LATENESS_FRAMES: Final = 500
 SESSIONS_MAX: Final = 2 * SEATS_MAX
 """Each seat may have a connection and its successor."""
 
+T = TypeVar("T", Tally, Dropped)
 log = structlog.get_logger()
 
 
@@ -104,6 +108,8 @@ class Stage:
         self._last_return = 0
         self._lateness: deque[int] = deque(maxlen=LATENESS_FRAMES)
         self._gone = Tally()
+        self._dropped = Dropped()
+        self._faults: set[str] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._verbs: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
             "offer": self._offer,
@@ -296,6 +302,7 @@ class Stage:
             return
         self._settle(seating.left(self._roster, session.id))
         _sum(self._gone, session.playout.tally)
+        _sum(self._dropped, session.gate.dropped)
         self._later(session.close())
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
@@ -309,7 +316,11 @@ class Stage:
             quiet = now_ns - session.heard_ns
             seat = self._roster.find(session.seat)
             seated = seat is not None and seat.session == session.id
-            if quiet > GONE_NS or (not session.connected and now_ns - session.made_ns > CONNECT_NS):
+            if session.gate.expelled:
+                log.warning("session_expelled", session=session.id, seat=session.seat, reason=session.gate.expelled)
+                self._counters.add("sessions_expelled")
+                self._end(session)
+            elif quiet > GONE_NS or (not session.connected and now_ns - session.made_ns > CONNECT_NS):
                 log.info("session_given_up", session=session.id, seat=session.seat)
                 self._end(session)
             elif seated and quiet > SILENT_NS:
@@ -414,6 +425,11 @@ class Stage:
         total = Tally()
         for tally in (self._gone, *(session.playout.tally for session in self._sessions.values())):
             _sum(total, tally)
+        dropped = Dropped()
+        for part in (self._dropped, *(session.gate.dropped for session in self._sessions.values())):
+            _sum(dropped, part)
+        for name in Dropped.__slots__:
+            counters.set(f"dropped/{name}", getattr(dropped, name))
         counters.set("packets", total.packets)
         counters.set("lost", total.lost)
         counters.set("concealed", total.concealed)
@@ -430,6 +446,15 @@ class Stage:
             counters.set(f"rate_{reason}", reasons[reason])
         counters.set("waited", total.waited)
         counters.set("skipped", total.skipped)
+
+    def fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something raised where nobody waits for it, as in a task of aiortc's: a line, and no more than one a kind,
+        for whoever can cause one can cause thousands."""
+        self._counters.add("faults")
+        told = f"{context['message']} {context.get('exception')!r}"[:200]
+        if told not in self._faults and len(self._faults) < FAULTS_MAX:
+            self._faults.add(told)
+            log.error("fault", what=told)
 
     async def close(self) -> None:
         """Tell every speaker that the stage goes, so that they come back to its successor at once."""
@@ -457,13 +482,20 @@ def _rounded(network: Network) -> dict[str, Any]:
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(network).items()}
 
 
-def _sum(total: Tally, part: Tally) -> None:
-    for name in Tally.__slots__:
+def _sum(total: T, part: T) -> None:
+    """Add the counts of a slotted dataclass of counts."""
+    for name in type(total).__slots__:
         setattr(total, name, getattr(total, name) + getattr(part, name))
 
 
-def run(folder: Folder, counters: Counters, options: Options = Options()) -> None:  # noqa: B008 — frozen
-    """Run the stage of a Space until SIGTERM.
+def run(
+    folder: Folder,
+    counters: Counters,
+    options: Options = Options(),  # noqa: B008 — frozen
+    confine: Callable[[], None] = lambda: None,
+) -> None:
+    """Run the stage of a Space until SIGTERM. `confine` is called when all is open that only a free process may open,
+    and before anything from outside is read.
 
     Raises:
         OperatorError: `stage.no_ring` when the supervisor did not make the rings, `opus.missing`.
@@ -479,14 +511,17 @@ def run(folder: Folder, counters: Counters, options: Options = Options()) -> Non
         raise OperatorError(
             "stage.no_ring", f"{missing.filename} is missing.", "Start the stage through `rostra serve`."
         ) from None
-    asyncio.run(_serve(Stage(folder, counters, to_programme, from_programme, datagrams), folder, counters))
+    listener = sockets.listen(folder.stage_sock)
+    confine()
+    asyncio.run(_serve(Stage(folder, counters, to_programme, from_programme, datagrams), listener, counters))
 
 
-async def _serve(stage: Stage, folder: Folder, counters: Counters) -> None:
+async def _serve(stage: Stage, listener: socket.socket, counters: Counters) -> None:
     counters.set(HEARTBEAT, time.monotonic_ns())
-    server = await asyncio.start_unix_server(stage.converse, sock=sockets.listen(folder.stage_sock))
+    server = await asyncio.start_unix_server(stage.converse, sock=listener)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    asyncio.get_running_loop().set_exception_handler(stage.fault)
     gc.collect()
     gc.freeze()  # what was imported stays: collecting it again would cost a tick
     ticking = asyncio.ensure_future(stage.tick())
