@@ -22,6 +22,9 @@ SECTIONS_MAX: Final = 16
 CANDIDATES_MAX: Final = 32
 """A laptop with two networks, IPv4 and IPv6, and a relay has some ten."""
 
+FOUNDATION_CHARS_MAX: Final = 32
+"""RFC 8839 section 5.1; aioice's have as many."""
+
 OPUS_PARAMETERS: Final = "minptime=10;useinbandfec=1;stereo=0;sprop-stereo=0"
 """RFC 7587 section 6.1: send FEC (we decode it), send mono (the mix is mono), and mono is what comes back."""
 
@@ -142,7 +145,8 @@ def advertise(section: Sequence[str], published: Mapping[str, str]) -> list[str]
     for line in section:
         parts = line.split(" ")
         if line.startswith("a=candidate:") and parts[4] in published and parts[7] == "host":
-            parts[0] += "p"  # a foundation of its own
+            foundation = parts[0].removeprefix("a=candidate:")
+            parts[0] = f"a=candidate:{foundation[: FOUNDATION_CHARS_MAX - 1]}p"  # one of its own
             parts[3] = str(int(parts[3]) - (1 << 8))
             parts[4] = published[parts[4]]
             lines.append(" ".join(parts))

@@ -31,6 +31,7 @@ from rostra.stage.negotiation import CANDIDATES_MAX
 from rostra.studio import ice
 from rostra.studio.ice import Servers
 from support.browsers import chromium, program
+from support.ffmpeg_whip import publishing
 from support.internet import GUEST, PUBLIC, STAGE, TURN, Internet, Sent, Sniffer, internet, ip, nft
 from support.netns import listener
 from support.server import ROSTRA, wait_for
@@ -214,6 +215,17 @@ def test_a_stage_behind_a_nat_is_reached_at_its_public_address(
     assert there["address"] == PUBLIC
     assert UDP_PORTS[0] <= there["port"] <= UDP_PORTS[1]
     page.close()
+
+
+def test_a_sender_that_takes_the_first_candidate_reaches_it_too(
+    net: Internet, stage: Stage, url: str, said: Pcm, tmp_path: Path
+) -> None:
+    """FFmpeg's whip muxer: the public address stands first, and is called a host candidate."""
+    file = write_wav(tmp_path / "said.wav", said)
+    with publishing(f"{url}?seat=film", "token", file, tmp_path / "ffmpeg", inside=net.lab.command("guest")):
+        until(lambda: stage.seat("film").get("connected"), "FFmpeg is connected", 40)
+        is_heard(stage, "film", said)
+    stage.call("remove", seat="film")
 
 
 @pytest.mark.browser

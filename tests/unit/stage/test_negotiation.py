@@ -192,7 +192,7 @@ def test_only_a_stage_on_loopback_sends_there(loopback: bool, kept: int) -> None
 def test_a_public_address_is_offered_before_the_private_one_it_stands_for() -> None:
     offer = read_offer(CHROMIUM)
     local = [
-        "a=candidate:aaa 1 udp 2130706431 10.0.0.5 50001 typ host",
+        f"a=candidate:{'a' * 32} 1 udp 2130706431 10.0.0.5 50001 typ host",
         "a=candidate:bbb 1 udp 2130706431 172.17.0.1 50001 typ host",
         "a=end-of-candidates",
     ]
@@ -200,7 +200,7 @@ def test_a_public_address_is_offered_before_the_private_one_it_stands_for() -> N
         ANSWER.format(111) + "".join(f"{line}\r\n" for line in local), offer, {"10.0.0.5": "203.0.113.7"}
     )
     candidates = [line for line in told.split("\r\n") if line.startswith(("a=cand", "a=end"))]
-    assert candidates == ["a=candidate:aaap 1 udp 2130706175 203.0.113.7 50001 typ host", *local]
+    assert candidates == [f"a=candidate:{'a' * 31}p 1 udp 2130706175 203.0.113.7 50001 typ host", *local]
     assert int(candidates[0].split(" ")[3]) < int(local[0].split(" ")[3]), "a LAN's speakers take the short way"
 
 
