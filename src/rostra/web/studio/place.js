@@ -384,7 +384,8 @@ export function place(api, id, me, may, back, changeSeat) {
     show(view.unheard.element, on_stage && speaking_unheard);
     say(view.unheard.text, view.push.checked ? 'talk.unheard.push' : 'talk.unheard');
     show(view.moved.element, on_stage && performance.now() < moved_until);
-    if (line.state !== 'connected') view.link.hide();
+    if (line.state === 'connected') view.link.set(steady.shown, figures);
+    else view.link.hide();
     show(view.arm, Boolean(seat) && line.state === 'connected' && (may.moderate || seat.armed));
     say(view.arm, seat?.armed ? 'place.disarm' : 'place.arm');
     say(view.status, statusOf(space));
