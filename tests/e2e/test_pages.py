@@ -83,6 +83,7 @@ def test_the_studios_page(on_air: Space, page: Page, look: tuple[str, str, str],
     page.locator("[data-act=open-microphone]").click()
     page.locator("[data-act=join]").click()
     expect(page.locator(".seat[data-connected=true]")).to_have_count(3, timeout=45_000)
+    expect(page.locator("#place .link [data-t='network.good']")).to_be_visible(timeout=20_000)
     page.locator("body").press("Home")
     page.mouse.move(0, 0)
     # On a phone, as the thumb finds it: a picture of the whole page would have the controls in the middle.

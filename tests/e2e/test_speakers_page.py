@@ -116,10 +116,15 @@ def speaker(browser: Browser, space: Space, request: pytest.FixtureRequest) -> I
     complaints: list[str] = []
     pages: list[Page] = []
 
-    def join(role: str = "speaker", **look: Any) -> Speaker:
+    def join(role: str = "speaker", *, expected: int = 0, **look: Any) -> Speaker:
         page = browser.new_page(**{"reduced_motion": "reduce", "locale": "en", **look})
         pages.append(page)
-        page.on("response", lambda got: complaints.append(f"{got.status} {got.url}") if failed(got) else None)
+
+        def look_at(got: Response) -> None:
+            if failed(got) and got.status != expected:
+                complaints.append(f"{got.status} {got.url}")
+
+        page.on("response", look_at)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if is_error(said) else None)
         page.add_init_script(WATCHED)
@@ -370,6 +375,20 @@ def test_a_changed_network_makes_another_call_before_the_old_one_is_given_up(spe
     assert one.seat["id"] == seat
     assert missing == 0, "the seat was never without a connection"
     assert one.page.evaluate("window.peers.length") == 2
+
+
+def test_a_stage_that_dies_is_found_again_by_itself(speaker: Joins, space: Space) -> None:
+    one = speaker(expected=503)
+    one.is_loud()
+    seat, server, stage = one.seat["id"], space.server, f"stage-{space.id}"
+    before = len(server.starts(stage))
+    server.kill(stage)
+    server.await_restart(stage, before)
+    wait_for(lambda: one.page.evaluate("window.peers.length") > 1, 30, "the page to notice")
+    wait_for(lambda: one.seat["connected"], 30, "the seat to be taken again")
+    one.says_no_more("The connection to the stage broke.")
+    assert one.seat["id"] == seat
+    one.is_loud()
 
 
 def test_the_page_stays_awake_and_warns_only_who_is_live(speaker: Joins, space: Space) -> None:

@@ -64,6 +64,13 @@ def test_a_line_that_wavers_does_not_flicker() -> None:
     assert len([1 for a, b in pairwise(grades) if a != b]) == 1
 
 
+def test_it_takes_a_clear_improvement_to_take_a_sentence_back() -> None:
+    spans = [(4, figures(mine=0.05)), (20, figures(mine=0.025)), (8, figures(mine=0.01))]
+    grades = [grade for grade, _ in shown(*spans)]
+    assert grades[47] == "fair"
+    assert grades[-1] == "good"
+
+
 def test_counters_become_shares_of_the_last_seconds() -> None:
     """Ten lost of fifty sent each second for ten seconds, then none: the share fades, and a new call begins anew."""
     body = """

@@ -88,7 +88,10 @@ export function place(api, id, me, may, back, changeSeat) {
   });
   microphone.addEventListener('devices', listDevices);
   loudspeaker.addEventListener('devices', listDevices);
-  microphone.addEventListener('state', () => told(troubleOf()));
+  microphone.addEventListener('state', () => {
+    if (microphone.state === 'gone' && line.state === 'closed') tell('microphone.gone', {}, 'microphone.hint');
+    told(troubleOf());
+  });
   loudspeaker.addEventListener('state', () => told(troubleOf()));
   microphone.addEventListener('moved', ({ detail }) => sayMoved('microphone', detail));
   loudspeaker.addEventListener('moved', ({ detail }) => sayMoved('loudspeaker', detail));
@@ -211,7 +214,7 @@ export function place(api, id, me, may, back, changeSeat) {
   view.leave.addEventListener('click', close);
   view.mute.addEventListener('click', toggleMute);
   view.volume.addEventListener('input', () => (back.volume = Number(view.volume.value)));
-  line.addEventListener('state', draw);
+  line.addEventListener('state', () => told(troubleOf()));
   line.addEventListener('refused', ({ detail }) => complain(detail));
   // On the way in, why it takes long; later the line says by itself that it comes back.
   line.addEventListener('delayed', ({ detail }) => !seen && complain(detail));
@@ -381,7 +384,8 @@ export function place(api, id, me, may, back, changeSeat) {
     show(view.unheard.element, on_stage && speaking_unheard);
     say(view.unheard.text, view.push.checked ? 'talk.unheard.push' : 'talk.unheard');
     show(view.moved.element, on_stage && performance.now() < moved_until);
-    if (line.state !== 'connected') view.link.hide();
+    if (line.state === 'connected') view.link.set(steady.shown, figures);
+    else view.link.hide();
     show(view.arm, Boolean(seat) && line.state === 'connected' && (may.moderate || seat.armed));
     say(view.arm, seat?.armed ? 'place.disarm' : 'place.arm');
     say(view.status, statusOf(space));

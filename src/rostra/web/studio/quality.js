@@ -27,12 +27,11 @@ export function bars() {
   return {
     element,
     set(shown, { rtt_ms, mine, theirs }) {
-      const key = words(shown);
-      show(element, Boolean(key));
-      if (!key) return;
-      say(text, key);
-      element.dataset.grade = shown.grade;
-      swapIcon(element, `link-${shown.grade}`);
+      const grade = shown.grade ?? 'good';
+      show(element, true); // from the start: what lies below should not move when the first figures come
+      say(text, words(shown) ?? 'network.measured');
+      element.dataset.grade = grade;
+      swapIcon(element, `link-${grade}`);
       show(trip, rtt_ms !== null);
       if (rtt_ms !== null) say(trip, 'network.trip', { ms: ms(rtt_ms) });
       show(loss, mine !== null || theirs !== null);
