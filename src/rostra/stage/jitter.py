@@ -70,6 +70,9 @@ IDLE: Final = SAMPLE_RATE
 FAR: Final = 10 * SAMPLE_RATE
 """A timestamp this far from what sounds is no late packet but, if a second one agrees, a sender that counts anew."""
 
+LATE_RUN: Final = 50
+"""So many packets in a row that come too late are no network's doing: the sender went back a little, and counts on."""
+
 STEP: Final = SAMPLE_RATE // 400
 """2.5 ms, the unit of all Opus durations (RFC 6716 section 2)."""
 
@@ -195,6 +198,7 @@ class Jitter:
         self._held: dict[int, _Held] = {}
         self._newest: int | None = None  # the last timestamp, as an unbounded number
         self._stray: Packet | None = None  # the last packet, if its timestamp was far from all others
+        self._late_run = 0
         self._head = 0
         self._done = 0  # what lies before this was decoded, or given up for good
         self._begun = False  # whether `_done` means anything yet
@@ -305,6 +309,7 @@ class Jitter:
         self._transit.restart()
         self._newest = None
         self._stray = None
+        self._late_run = 0
         self._begun = self._playing = False
         self._last_sequence = None
 
@@ -325,7 +330,11 @@ class Jitter:
         self._transit.put(at * SECOND_NS // SAMPLE_RATE, now_ns)
         if self._begun and at < self._done:
             self.tally.late += 1
+            self._late_run += 1
+            if self._late_run == LATE_RUN:
+                self._restart()
             return
+        self._late_run = 0
         if at in self._held or len(self._held) >= HELD_MAX:
             self.tally.duplicate += 1
             return
@@ -333,6 +342,8 @@ class Jitter:
         if self._playing:
             self._go_back(at)
             self._bound()
+        else:
+            self._forget_old()
 
     def _anew(self, packet: Packet, now_ns: int) -> bool:
         """Whether the sender counts anew. One odd timestamp does not show that, two that go together do."""
@@ -475,6 +486,12 @@ class Jitter:
     def _end(self) -> int:
         last = self._held[max(self._held)]
         return last.at + last.samples
+
+    def _forget_old(self) -> None:
+        """Before anyone listens, as after a jam: what is newest matters most."""
+        while self._end() - min(self._held) > max(DEPTH_MAX, PACKET_SAMPLES_MAX):
+            del self._held[min(self._held)]
+            self.tally.skipped += 1
 
     def _bound(self) -> None:
         """Keep the depth under DEPTH_MAX: after a jam, what is newest matters most."""

@@ -103,14 +103,14 @@ def test_the_decoder_is_only_asked_for_lengths_that_opus_has(network: Trace) -> 
         assert all(a.samples % STEP == 0 for a in tick.actions if a.kind in (Kind.CONCEAL, Kind.RECOVER))
 
 
-@given(networks(), st.integers(0, 0xFFFF), st.integers(0, 0xFFFF_FFFF))
+@given(networks(), st.integers(0, 0xFFFF), st.integers(0, 0x5555_5555))
 def test_where_a_sender_begins_to_count_changes_nothing(network: Trace, sequence: int, timestamp: int) -> None:
-    """So wrapping changes nothing either, wherever it happens."""
+    """So wrapping changes nothing either, wherever it happens. Three samples are a whole number of nanoseconds."""
 
     def doings(origin: tuple[int, int]) -> list[list[tuple[Kind, int]]]:
         return [[(action.kind, action.samples) for action in tick.actions] for tick in run(network, origin=origin)[0]]
 
-    assert doings((0, 0)) == doings((sequence, timestamp))
+    assert doings((0, 0)) == doings((sequence, 3 * timestamp))
 
 
 @given(st.lists(st.floats(0, 19), min_size=100, max_size=100))
@@ -328,6 +328,47 @@ def test_one_odd_timestamp_disturbs_nothing(offset: int, at: int) -> None:
         numbers += [number_of(a) for a in jitter.pull(number * FRAME_NS) if a.kind is Kind.DECODE]
     assert numbers == list(range(numbers[-1] + 1))
     assert (jitter.tally.restarts, jitter.tally.stray) == (0, 1)
+
+
+def test_a_sender_that_goes_back_a_little_is_heard_again_after_a_second() -> None:
+    """By less than what is plainly another line: its packets would all be too late for ever so long."""
+    jitter = Jitter()
+    heard = []
+    for tick in range(300):
+        number = tick if tick < 150 else tick - 140
+        jitter.put(packet(number, sequence=tick), tick * FRAME_NS)
+        heard += [number_of(action) for action in jitter.pull(tick * FRAME_NS) if action.kind is Kind.DECODE]
+    assert heard[-50:] == list(range(heard[-1] - 49, heard[-1] + 1))
+    assert heard[-1] >= 155
+    assert jitter.tally.restarts == 1
+
+
+def test_a_sender_that_leaps_ahead_a_little_is_followed_at_once() -> None:
+    jitter = Jitter()
+    heard = []
+    for tick in range(300):
+        number = tick if tick < 150 else tick + 200
+        jitter.put(packet(number, sequence=tick), tick * FRAME_NS)
+        heard += [number_of(action) for action in jitter.pull(tick * FRAME_NS) if action.kind is Kind.DECODE]
+    assert heard == sorted(set(heard))
+    assert len(heard) > 290
+    assert jitter.delay is not None
+    assert jitter.delay <= FLOOR + SLACK
+
+
+def test_who_is_not_listened_to_for_a_while_is_then_heard_at_once_and_not_from_long_ago() -> None:
+    """A connection whose seat is not taken yet is not pulled, for as long as that takes."""
+    jitter = Jitter()
+    heard = []
+    for tick in range(1000):
+        jitter.put(packet(tick), tick * FRAME_NS)
+        if tick >= 700:
+            heard += [number_of(action) for action in jitter.pull(tick * FRAME_NS) if action.kind is Kind.DECODE]
+    assert heard[0] >= 700 - DEPTH_MAX // FRAME_SAMPLES - 1
+    assert heard == list(range(heard[0], heard[-1] + 1))
+    assert jitter.delay is not None
+    assert jitter.delay <= FLOOR + SLACK
+    assert jitter.tally.concealed == jitter.tally.duplicate == 0
 
 
 def test_who_says_nothing_for_a_second_begins_anew() -> None:

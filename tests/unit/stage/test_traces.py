@@ -18,7 +18,7 @@ FLOOR_MS, SLACK_MS = FLOOR * 1000 / SAMPLE_RATE, SLACK * 1000 / SAMPLE_RATE
 
 @dataclass(frozen=True)
 class Account:
-    """What a trace came to. `late_ms`: how much later each tick is than the fastest packet allows; NaN: silent."""
+    """What a trace came to. `late_ms`: how much later than the fastest packet allows each tick is; NaN: silent."""
 
     late_ms: "np.ndarray[tuple[int], np.dtype[np.float64]]"
     tally: Tally

@@ -85,11 +85,17 @@ class Decoder:
         return self._run(payload, PACKET_SAMPLES_MAX, fec=False)
 
     def recover(self, payload: bytes, samples: int) -> Pcm:
-        """The `samples` before those of `payload`, from its FEC where it has any, else concealed. May raise, too."""
+        """The `samples` before those of `payload`, from its FEC where it has any, else concealed. May raise, too.
+
+        libopus uses the FEC only when `samples` are as many as the packet's own; fewer are concealed.
+        """
         return self._run(payload, samples, fec=True)
 
     def conceal(self, samples: int) -> Pcm:
-        """`samples` (a multiple of 120) that continue what was decoded last, fading to silence or comfort noise."""
+        """`samples` (a multiple of 120) that continue what was decoded last, fading to silence or comfort noise.
+
+        What is not a multiple of 480 does not join on to what comes after it: SILK conceals 10 ms at once.
+        """
         return self._run(None, samples, fec=False)
 
     def reset(self) -> None:
