@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -20,7 +21,7 @@ from support.netem import Bursts, Condition
 
 pytestmark = [pytest.mark.browser, pytest.mark.namespace]
 
-LAST_S: Final = float(os.environ.get("ROSTRA_LAB_S", "5"))
+LAST_S: Final = float(os.environ.get("ROSTRA_LAB_S", "4"))
 BROWSERS: Final = ("chromium", "firefox")
 COUNTED: Final = ("packets", "lost", "fec", "concealed", "late", "folded", "stretched")
 
@@ -39,8 +40,9 @@ def endured(stood: Stand, title: str, trouble: Trouble, seconds: float) -> dict[
     stood.settled()
     before, said_before = stood.stage.counters(), stood.returns()
     outcomes = stood.endure(trouble, seconds)
-    after, said = stood.stage.counters(), stood.returns()
-    print(f"\n{title}: " + ", ".join(f"{name} {after[name] - before[name]}" for name in COUNTED if name in after))
+    after, said, late_ms = stood.stage.counters(), stood.returns(), stood.links.late_ms()
+    print(f"\n{title}: " + ", ".join(f"{name} {after[name] - before[name]}" for name in COUNTED))
+    print(f"{'':10}  tick late by {after['late_ns_p99'] / 1e6:.1f} ms at p99, the line by {late_ms:.1f} ms at most")
     for name, one in outcomes.items():
         heard = one.during
         print(
@@ -129,3 +131,48 @@ def test_eight_seconds_without_a_network_cost_no_seat(stood: Stand) -> None:
     print(f"\n8 s without a network: all seats connected again {(stood.recorder.now() - began) / 50:.1f} s after it")
     stood.settled()
     assert stood.stage.counters()["sessions"] == sessions  # nobody had to come in again
+
+
+def test_fifty_connections_leave_nothing_behind(stood: Stand) -> None:
+    """Five guests come, ten times each, each time over their last connection, which half of them just leave lying."""
+    stage, chromium = stood.stage, stood.speakers[0]
+    assert chromium.evaluate is not None
+    sessions = stage.counters()["sessions"]
+
+    def come_again(times: int) -> None:
+        chromium.evaluate(f"Promise.all([1, 2, 3, 4, 5].map((n) => come_again('guest-' + n, {times})))")
+        until(lambda: stage.counters()["sessions"] == sessions, "the guests' connections are gone", 40)
+
+    come_again(2)  # what is loaded and kept once
+    files, memory = descriptors(stage.process.pid), private_kb(stage.process.pid)
+    come_again(10)
+    until(lambda: descriptors(stage.process.pid) <= files, "every descriptor is closed", 20)
+    grown = private_kb(stage.process.pid) - memory
+    print(f"\n50 connections: {descriptors(stage.process.pid)} descriptors as before, {grown:+d} kB of memory")
+    assert grown < 6000
+    for number in range(1, 6):
+        stage.call("remove", seat=f"guest-{number}")
+
+
+def test_a_new_connection_silences_the_old_one(stood: Stand) -> None:
+    """Both go on sending the same voice; if both were mixed, it would be louder, or like a comb."""
+    stood.settled()
+    chromium = stood.speakers[0]
+    assert chromium.evaluate is not None
+    sessions = stood.stage.counters()["sessions"]
+    chromium.evaluate("speak('chromium').then((next) => { window.old = window.peer; window.peer = next; })")
+    until(lambda: chromium.evaluate("peer.connectionState") == "connected", "the new one is connected", 30)
+    until(lambda: chromium.evaluate("old.connectionState") != "connected", "the old one is told", 30)
+    stood.settled()
+    assert stood.stage.counters()["sessions"] == sessions
+    assert stood.stage.seat("chromium")["armed"]
+
+
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def private_kb(pid: int) -> int:
+    """Memory of that process alone."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private"))
