@@ -4,6 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-for name, *arguments in (("delay",), ("processes",), ("stage_speakers", "13")):
+for name, *arguments in (("delay",), ("processes",), ("stage_speakers",)):
     print(f"\n## {name}\n", flush=True)
     subprocess.run([sys.executable, str(Path(__file__).parent / f"{name}.py"), *arguments], check=True)

@@ -183,12 +183,21 @@ def test_the_stage_is_shown_and_one_s_own_seat_is_one_s_own(
     own = seat_id(desk.links(space)[1].id, "k1")
 
     def roster(request: Request) -> dict[str, Any]:
-        seats = [{"id": seat, "name": seat, "role": "speaker"} for seat in (own, "other")]
+        network = {
+            "rtt_ms": 31.5,
+            "loss_in": 0.0,
+            "loss_out": None,
+            "jitter_ms": 2.0,
+            "delay_ms": None,
+            "quality": "good",
+        }
+        seats = [{"id": seat, "name": seat, "role": "speaker", "network": network} for seat in (own, "other")]
         return {"seats": seats, "on_air": False} if request.verb == "roster" else {}
 
     stage: Process = processes(desk.folder(space).stage_sock, roster)
     shown = speaker("GET", f"/api/v1/spaces/{space}/stage?seat=k1").json()
     assert [(seat["id"], seat["you"]) for seat in shown["seats"]] == [(own, True), ("other", False)]
+    assert {(seat["network"]["rtt_ms"], seat["network"]["quality"]) for seat in shown["seats"]} == {(31.5, "good")}
     seats = f"/api/v1/spaces/{space}/seats"
     assert speaker("POST", f"{seats}/{own}?seat=k1", json={"muted": True}).json() == shown
     assert speaker("POST", f"{seats}/{own}?seat=k1", json={"armed": False}).status_code == 200

@@ -32,6 +32,7 @@ _SET_COMPLEXITY: Final = 4010
 _SET_INBAND_FEC: Final = 4012
 _SET_PACKET_LOSS_PERCENT: Final = 4014
 _RESET_STATE: Final = 4028
+_SET_PREDICTION_DISABLED: Final = 4046
 _OK: Final = 0
 
 
@@ -124,8 +125,13 @@ class Encoder:
         if getattr(self, "_state", None):
             self._opus.opus_encoder_destroy(self._state)
 
-    def encode(self, frame: Pcm) -> bytes:
-        """The packet of one frame, shape (960,)."""
+    def encode(self, frame: Pcm, *, independent: bool = False) -> bytes:
+        """The packet of one frame, shape (960,); an `independent` one refers as little as can be to those before."""
+        if independent:
+            self._set(_SET_PREDICTION_DISABLED, 1)
+            packet = self.encode(frame)
+            self._set(_SET_PREDICTION_DISABLED, 0)
+            return packet
         assert frame.shape == (FRAME_SAMPLES,)
         samples = np.ascontiguousarray(frame, np.float32)
         size = self._opus.opus_encode_float(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
@@ -20,12 +21,10 @@ from aiortc.sdp import candidate_from_sdp
 from av.stream import Stream
 
 from rostra.kernel.errors import PeerError
-from rostra.kernel.shared.ring import Pcm
 from rostra.kernel.units import FRAME_SAMPLES, SAMPLE_RATE
 from rostra.space.grants import Role
 from rostra.stage import negotiation
 from rostra.stage.io import hooks
-from rostra.stage.io.opus import Encoder
 from rostra.stage.io.playout import Playout
 from rostra.stage.jitter import Packet
 from rostra.stage.negotiation import Offer
@@ -49,18 +48,23 @@ class ReturnTrack(MediaStreamTrack):
 
     def __init__(self) -> None:
         super().__init__()
-        self._packets: asyncio.Queue[av.Packet[Stream]] = asyncio.Queue(QUEUE_FRAMES)
+        self._packets: deque[av.Packet[Stream]] = deque(maxlen=QUEUE_FRAMES)
+        self._home = asyncio.get_running_loop()
+        self._wanted: asyncio.Future[None] | None = None  # a Queue costs more than sealing and sending the packet
 
     def push(self, payload: bytes, frame: int) -> None:
         packet = av.Packet(payload)
         packet.pts = frame * FRAME_SAMPLES
         packet.time_base = _TIME_BASE
-        if self._packets.full():
-            self._packets.get_nowait()
-        self._packets.put_nowait(packet)
+        self._packets.append(packet)
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result(None)
 
     async def recv(self) -> "av.Packet[Stream]":
-        return await self._packets.get()
+        while not self._packets:
+            self._wanted = self._home.create_future()
+            await self._wanted
+        return self._packets.popleft()
 
 
 class Session:
@@ -81,7 +85,6 @@ class Session:
         self._changed = changed
         self._trickled = 0
         self._track = ReturnTrack()
-        self._encoder: Encoder | None = Encoder() if offer.hears else None
         self._rate = Rate()
         self._observed = Observed()
         self._jitter_ms: float | None = None
@@ -138,8 +141,7 @@ class Session:
         self._observed.report(report, now_ns)
         before = self.plan
         after = self._rate.report(report, now_ns)
-        if after != before and self._encoder is not None:
-            self._encoder.set_rate(after.kbit_s, after.loss_percent)
+        if after != before:
             log.info("rate_changed", session=self.id, seat=self.seat, kbit_s=after.kbit_s, reason=after.reason)
 
     @property
@@ -170,10 +172,14 @@ class Session:
             candidate.sdpMid = self._offer.mid
             await self._peer.addIceCandidate(candidate)
 
-    def send(self, frame: Pcm, number: int) -> None:
-        """Let the speaker hear `frame`, under its number on the grid."""
-        if self._encoder is not None and self.connected:
-            self._track.push(self._encoder.encode(frame), number)
+    @property
+    def listens(self) -> bool:
+        """Whether there is somebody to `send` to."""
+        return self._offer.hears and self.connected
+
+    def send(self, payload: bytes, number: int) -> None:
+        """Let the speaker hear an encoded frame, under its number on the grid."""
+        self._track.push(payload, number)
 
     async def close(self) -> None:
         """End it, telling the peer if it still listens. Never raises, never hangs."""

@@ -36,6 +36,7 @@ from rostra.space.roster import Roster
 from rostra.stage import gain, levels, mix, negotiation
 from rostra.stage.gain import Gain
 from rostra.stage.io import hooks
+from rostra.stage.io.returns import Returns
 from rostra.stage.io.session import Session
 from rostra.stage.jitter import Tally
 from rostra.stage.levels import Active, Meter
@@ -84,6 +85,7 @@ class Stage:
         self._roster = seating.disconnected(_restore(folder))
         self._sessions: dict[str, Session] = {}
         self._unwritten = False
+        self._returns = Returns()
         self._levelled: dict[str, Gain] = {}
         self._meters: dict[str, Meter] = {}
         self._active = Active()
@@ -350,9 +352,10 @@ class Stage:
         if music is not None:
             mixed += music * mix.MUSIC_GAIN
         heard = mix.soften(mixed)
-        for row, session in enumerate(sessions):
-            if session is not None:
-                session.send(heard[row + 1], number)
+        listeners = {
+            session.id: (row, session) for row, session in enumerate(sessions, 1) if session and session.listens
+        }
+        self._returns.send(listeners, heard, before, self._gains, number)
 
     def _listen(self, number: int) -> ring.Pcm | None:
         """What the programme plays for the speakers, None when that is nothing; and whether the Space is on air."""
@@ -410,6 +413,7 @@ class Stage:
         counters.set("stretched", total.stretched)
         counters.set("waited", total.waited)
         counters.set("skipped", total.skipped)
+        counters.set("encoders", self._returns.encoders)
         qualities = Counter(session.network(now_ns).quality for session in self._sessions.values())
         for quality in Quality:
             counters.set(f"network_{quality}", qualities[quality])
