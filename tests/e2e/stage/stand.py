@@ -145,7 +145,7 @@ class Recorder(threading.Thread):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What trouble did to one speaker. Delays are those beyond the usual: the median and the greatest meanwhile, and
+    """What trouble did to one speaker. Delays are beyond the usual: the median and the greatest meanwhile, and
     what was left of it in the second after.
     """
 
@@ -165,7 +165,7 @@ class Stand:
         self.speakers = speakers
         self.recorder = Recorder(stage)
         self.usual_ms: dict[str, float] = {}
-        """Everybody's delay when all was well."""
+        """Everybody's delay when all was well: the least so far, for FFmpeg begins with a burst and is behind at first."""
 
     def heard(self, begin: int, end: int) -> dict[str, Heard]:
         """What the mix had of each between two marks; its delays are from the begin of the record."""
@@ -191,6 +191,8 @@ class Stand:
     def settled(self) -> None:
         """Wait until everybody is heard without a hole."""
         until(lambda: self.recorder.now() > LOOK_S * 50 and self._is_clear(), "all are heard", 60)
+        for name, heard in self.last(LOOK_S).items():
+            self.usual_ms[name] = min(self.usual_ms.get(name, float("inf")), heard.delay_ms())
 
     def _is_clear(self) -> bool:
         heard = self.last(LOOK_S).values()
@@ -236,7 +238,6 @@ def stand(root: Path, playwright: Playwright, names: Sequence[str] = tuple(BANDS
         ready.recorder.start()
         made.callback(ready.recorder.stop)
         ready.settled()
-        ready.usual_ms = {name: heard.delay_ms() for name, heard in ready.last(LOOK_S).items()}
         yield ready
 
 
