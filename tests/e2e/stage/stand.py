@@ -165,7 +165,7 @@ class Stand:
         self.speakers = speakers
         self.recorder = Recorder(stage)
         self.usual_ms: dict[str, float] = {}
-        """Everybody's delay when all was well: the least so far, for FFmpeg begins with a burst and is behind at first."""
+        """Everybody's delay when all was well, the least so far: FFmpeg begins with a burst and is behind at first."""
 
     def heard(self, begin: int, end: int) -> dict[str, Heard]:
         """What the mix had of each between two marks; its delays are from the begin of the record."""
