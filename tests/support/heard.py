@@ -107,22 +107,24 @@ def narrowed(pcm: Pcm, band: Band) -> Array:
 
 def compare(heard: Pcm, said: Pcm, band: Band) -> Heard:
     """Place `heard` (some seconds of a mix) on `said` (longer, and never like itself)."""
-    out, source = narrowed(heard, band), narrowed(said, band)
+    return lay(narrowed(heard, band), narrowed(said, band))
+
+
+def lay(out: Array, source: Array, around: int | None = None) -> Heard:
+    """The same for what is narrowed already; `around` is where in `source` the begin of `out` is to be looked for."""
     windows, places = [], []
-    around = None
     for begin in range(0, len(out) - WINDOW + 1, HOP):
         place, likeness = _place(out[begin : begin + WINDOW], source, around)
         found = likeness >= FOUND
         around = place + HOP if found else None if around is None else around + HOP
         windows.append(Window((begin + WINDOW / 2) / RATE, (begin - place) / RATE * 1000 if found else None, likeness))
         places.append(place - begin if found else None)
-    levels = _levels(out, source, places)
-    return Heard(tuple(windows), *_judge(levels))
+    return Heard(tuple(windows), *_judge(_levels(out, source, places)))
 
 
 def _place(piece: Array, source: Array, around: int | None) -> tuple[int, float]:
     """Where in `source` the piece fits best, and how well; near `around` when that is known."""
-    begin = 0 if around is None else max(0, around - SEARCH)
+    begin = 0 if around is None else min(max(0, around - SEARCH), len(source))
     end = len(source) if around is None else min(len(source), around + SEARCH + len(piece))
     line = source[begin:end]
     if len(line) < len(piece) or not piece.any():

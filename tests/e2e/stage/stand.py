@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from rostra.kernel.shared.ring import Frame, Pcm
 from rostra.kernel.units import FRAME_NS, FRAME_SAMPLES
 from support.browsers import chromium, firefox, program
 from support.ffmpeg_whip import publishing
-from support.heard import Band, Heard, compare, speech
+from support.heard import RATE, Band, Heard, lay, narrowed, speech
 from support.netns import Laboratory, Links, laboratory, listener
 from support.sound import SoundCard
 
@@ -30,17 +30,13 @@ SPEECH_S: Final = 240
 
 BANDS: Final = {"chromium": Band(200, 800), "firefox": Band(1000, 1700), "ffmpeg": Band(1900, 3000)}
 SAID: Final = {name: speech(SPEECH_S, band, seed) for seed, (name, band) in enumerate(BANDS.items())}
+SOURCES: Final = {name: narrowed(SAID[name], band) for name, band in BANDS.items()}
 
 LATE_FRAMES: Final = 10
 """How long after its time a frame is read: the stage may be late by that much."""
 
 LOOK_S: Final = 2.0
 """How much of the mix is looked at to know a delay."""
-
-NEAR_MS: Final = 45.0
-"""A delay this near to that before has returned: two frames of 20 ms, of which all delays are made, and a little."""
-
-PATIENCE_S: Final = 12.0
 
 SPEAK: Final = """async ([url, seat, file]) => {
   let media;
@@ -71,6 +67,19 @@ SPEAK: Final = """async ([url, seat, file]) => {
     return peer;
   };
   window.peer = await window.speak(seat);
+  window.come_again = async (seat, times) => {   // without a goodbye: the new connection takes the old one's place
+    let old = null;
+    for (let made = 0; made < times; made++) {
+      const next = await window.speak(seat);
+      while (next.connectionState !== 'connected') {
+        if (['failed', 'closed'].includes(next.connectionState)) throw new Error(next.connectionState);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      if (old && made % 2) old.close();
+      old = next;
+    }
+    old.close();
+  };
 }"""
 
 RETURN: Final = """(async () => {
@@ -91,10 +100,6 @@ class Speaker:
     @property
     def band(self) -> Band:
         return BANDS[self.name]
-
-    @property
-    def said(self) -> Pcm:
-        return SAID[self.name]
 
 
 class Recorder(threading.Thread):
@@ -140,19 +145,14 @@ class Recorder(threading.Thread):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What trouble did to one speaker. Delays in ms against that before it; `back_s`: until they returned, or NaN."""
+    """What trouble did to one speaker. Delays are beyond the usual: the median and the greatest meanwhile, and
+    what was left of it in the second after.
+    """
 
     during: Heard
     grown_ms: float
     grown_ms_max: float
     left_ms: float
-    back_s: float
-
-
-def _outcome(during: Heard, origin_ms: float, left_ms: float, back_s: float) -> Outcome:
-    grown = [window.delay_ms + origin_ms for window in during.windows if window.delay_ms is not None]
-    median, most = (float(np.median(grown)), max(grown)) if grown else (float("nan"), float("nan"))
-    return Outcome(during, median, most, left_ms, back_s)
 
 
 class Stand:
@@ -164,46 +164,54 @@ class Stand:
         self.stage = stage
         self.speakers = speakers
         self.recorder = Recorder(stage)
+        self.usual_ms: dict[str, float] = {}
+        """Everybody's delay when all was well, the least so far: FFmpeg begins with a burst and is behind at first."""
 
     def heard(self, begin: int, end: int) -> dict[str, Heard]:
-        """What the mix had of each between two marks."""
+        """What the mix had of each between two marks; its delays are from the begin of the record."""
         mix = self.recorder.take(begin, end)
-        return {one.name: compare(mix, one.said, one.band) for one in self.speakers}
+        return {one.name: self._heard(one, mix, begin) for one in self.speakers}
 
-    def delays_ms(self, seconds: float) -> dict[str, float]:
-        """Everybody's delay in the last seconds."""
+    def _heard(self, one: Speaker, mix: Pcm, begin: int) -> Heard:
+        usual_ms = self.usual_ms.get(one.name)
+        around = None if usual_ms is None else round((begin * 20 - usual_ms) * RATE / 1000)
+        heard = lay(narrowed(mix, one.band), SOURCES[one.name], around)
+        windows = [w if w.delay_ms is None else replace(w, delay_ms=w.delay_ms + begin * 20) for w in heard.windows]
+        return replace(heard, windows=tuple(windows))
+
+    def last(self, seconds: float) -> dict[str, Heard]:
+        """What the mix had of each until now."""
         end = self.recorder.now()
-        begin = end - round(seconds * 50)
-        return {name: heard.delay_ms() + begin * 20 for name, heard in self.heard(begin, end).items()}
+        return self.heard(end - round(seconds * 50), end)
 
-    def settled(self, *names: str) -> None:
-        """Wait until everybody (or those named) is heard as they speak."""
-        begin = self.recorder.now()
-        until(lambda: self.recorder.now() > begin + LOOK_S * 50 and not self._unclear(names), "all are heard", 60)
+    def grown_ms(self) -> dict[str, float]:
+        """By how much each delay is greater than usual; NaN for who is not to be recognised."""
+        return {name: heard.delay_ms() - self.usual_ms[name] for name, heard in self.last(1).items()}
 
-    def _unclear(self, names: Sequence[str]) -> list[str]:
-        end = self.recorder.now()
-        heard = self.heard(end - round(LOOK_S * 50), end)
-        return [n for n in names or heard if not (heard[n].likeness > 0.9 and heard[n].missing == 0)]
+    def settled(self) -> None:
+        """Wait until everybody is heard without a hole."""
+        until(lambda: self.recorder.now() > LOOK_S * 50 and self._is_clear(), "all are heard", 60)
+        for name, heard in self.last(LOOK_S).items():
+            self.usual_ms[name] = min(self.usual_ms.get(name, float("inf")), heard.delay_ms())
+
+    def _is_clear(self) -> bool:
+        heard = self.last(LOOK_S).values()
+        return all(one.silent == 0 and all(w.delay_ms is not None for w in one.windows) for one in heard)
 
     def endure(self, trouble: AbstractContextManager[None], seconds: float) -> dict[str, Outcome]:
-        """What becomes of all when there is `trouble` for so long, and until their delays are what they were before."""
-        before = self.delays_ms(LOOK_S)
+        """What becomes of everybody when there is `trouble` for so long, and a second after."""
         start = self.recorder.now()
         with trouble:
             time.sleep(seconds)
         end = self.recorder.now()
-        back: dict[str, float] = {}
-        now = end
-        while len(back) < len(before) and now < end + PATIENCE_S * 50:
-            now = self.recorder.now()
-            left = {name: delay - before[name] for name, delay in self.delays_ms(1).items()}
-            near = [name for name, ms in left.items() if abs(ms) <= NEAR_MS and name not in back]
-            back |= dict.fromkeys(near, (now - end) / 50)
-        return {
-            name: _outcome(heard, start * 20 - before[name], left[name], back.get(name, float("nan")))
-            for name, heard in self.heard(start, end).items()
-        }
+        until(lambda: self.recorder.now() >= end + 50, "a second more")
+        left = self.grown_ms()
+        outcomes = {}
+        for name, heard in self.heard(start, end).items():
+            grown = [w.delay_ms - self.usual_ms[name] for w in heard.windows if w.delay_ms is not None]
+            median, most = (float(np.median(grown)), max(grown)) if grown else (float("nan"), float("nan"))
+            outcomes[name] = Outcome(heard, median, most, left[name])
+        return outcomes
 
     def returns(self) -> dict[str, dict[str, float]]:
         """What the browsers say about what they hear."""

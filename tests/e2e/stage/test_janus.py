@@ -21,8 +21,8 @@ from support.heard import RATE, Band, Heard, compare, narrowed, speech
 from support.janus import janus, rtp
 from support.netem import MS_NS, Condition, Way
 
-CLEAN_S: Final = 4.0
-BAD_S: Final = 4.0
+CLEAN_S: Final = 3.0
+BAD_S: Final = 3.0
 BANDS: Final = (Band(200, 900), Band(1200, 2400))
 LEVELS: Final = (0.12, 0.06)
 SAID: Final = [speech(CLEAN_S + BAD_S, band, 11 + n, LEVELS[n]) for n, band in enumerate(BANDS)]
