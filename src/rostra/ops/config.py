@@ -17,9 +17,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from rostra.kernel.errors import OperatorError
 from rostra.kernel.io.files import replace, unwritable
+from rostra.tls.protection import LETS_ENCRYPT, PLAIN, Protection, is_loopback, networks, origin
 
 ADDRESSES = "addresses.json"
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Keys(BaseSettings):
@@ -32,6 +32,14 @@ class Keys(BaseSettings):
     workers: int = Field(0, ge=0, le=256, description="Audience processes; 0 means one a core.")
     bind: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every network of the machine.")
     public_url: str = Field("", description="What the audience types, where that is not this machine's own address.")
+    studio_url: str = Field("", description="What hosts and speakers type, where it is not the audience's host.")
+    terminators: int = Field(0, ge=0, le=256, description="TLS processes before the workers; 0 means one a core.")
+    certificate: str = Field("", description="PEM file with the certificate and its chain, for both ports.")
+    certificate_key: str = Field("", description="PEM file with its key, where that is another file.")
+    acme_email: str = Field("", description="Obtain a certificate for the public address; this is the account's.")
+    acme_directory: str = Field(LETS_ENCRYPT, description="The authority that signs it (RFC 8555).")
+    acme_port: int = Field(80, ge=1, le=65_535, description="Where the authority's questions arrive (HTTP-01).")
+    terminator: str = Field("", description="Addresses from which a proxy speaks that ends TLS before Rostra.")
 
     @classmethod
     def settings_customise_sources(
@@ -56,23 +64,33 @@ class Config:
     workers: int = 1
     bind: str = "127.0.0.1"
     public_url: str = ""
+    studio_url: str = ""
+    terminators: int = 1
+    protection: Protection = PLAIN
 
     @property
     def audience_base(self) -> str:
         """What every printed audience address begins with; no slash at the end."""
-        return self.public_url or f"http://{_host(self.bind)}:{self.audience_port}"
+        return self.public_url or origin(self.protection.scheme, _host(self.bind), self.audience_port)
 
     @property
     def studio_base(self) -> str:
-        """The studio, on the same host and with the same scheme as the audience, on its own port."""
+        """The studio, on the same host and with the same scheme as the audience, on its own port, unless told."""
+        if self.studio_url:
+            return self.studio_url
         if not self.public_url:
-            return f"http://{_host(self.bind)}:{self.studio_port}"
+            return origin(self.protection.scheme, _host(self.bind), self.studio_port)
         public = urlsplit(self.public_url)
-        return f"{public.scheme}://{_bracketed(public.hostname or '')}:{self.studio_port}"
+        return origin(public.scheme, _bracketed(public.hostname or ""), self.studio_port)
 
     @property
     def loopback_only(self) -> bool:
-        return self.bind in LOOPBACK
+        return is_loopback(self.bind)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that a certificate is for: the audience's first, and the studio's where that is another."""
+        return tuple(dict.fromkeys(urlsplit(url).hostname or "" for url in (self.audience_base, self.studio_base)))
 
 
 def load(data: Path, **given: Any) -> Config:
@@ -89,14 +107,46 @@ def load(data: Path, **given: Any) -> Config:
         raise OperatorError(
             "config.invalid", f"The configuration is not valid: {_first(error)}", f"See {toml}."
         ) from None
-    public = keys.public_url.rstrip("/")
-    if public and urlsplit(public).scheme not in ("http", "https"):
+    public, studio = (_address(url) for url in (keys.public_url, keys.studio_url))
+    cores = os.cpu_count() or 1
+    return Config(
+        data,
+        keys.studio_port,
+        keys.audience_port,
+        keys.workers or cores,
+        keys.bind,
+        public,
+        studio,
+        keys.terminators or cores,
+        _protection(keys, data),
+    )
+
+
+def _address(url: str) -> str:
+    url = url.rstrip("/")
+    if url and urlsplit(url).scheme not in ("http", "https"):
         raise OperatorError(
             "config.invalid",
-            f"“{public}” is not an address people can open.",
-            "Write --public-url https://live.example.org.",
+            f"“{url}” is not an address people can open.",
+            "Write it as https://live.example.org.",
         )
-    return Config(data, keys.studio_port, keys.audience_port, keys.workers or os.cpu_count() or 1, keys.bind, public)
+    return url
+
+
+def _protection(keys: Keys, data: Path) -> Protection:
+    """Paths in the file are relative to the data directory, as the file is in it."""
+
+    def path(text: str) -> str:
+        return str(data / Path(text).expanduser()) if text else ""
+
+    return Protection(
+        path(keys.certificate),
+        path(keys.certificate_key),
+        keys.acme_email,
+        keys.acme_directory,
+        keys.acme_port,
+        networks(keys.terminator),
+    )
 
 
 def remember(config: Config) -> None:
@@ -125,7 +175,7 @@ def _first(error: Exception) -> str:
 
 
 def _host(bind: str) -> str:
-    if bind in LOOPBACK:
+    if is_loopback(bind):
         return "localhost"
     if bind in ("0.0.0.0", "::"):  # noqa: S104 — compared, not bound
         return socket.gethostname()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rostra.kernel.io import memory
 from rostra.kernel.io.system import now
@@ -23,6 +23,9 @@ from rostra.kernel.shared.counters import HEARTBEAT, Counters
 from rostra.ops import logs
 from rostra.ops.jobs import Job, open_counters
 from rostra.space.io.folder import Folder
+
+if TYPE_CHECKING:
+    from rostra.tls.io.context import Served
 
 NICE_WORKER: Final = 10
 """Measured: eight busy workers made the programme's 20 ms tick 113 ms late at p99; at nice 10, 6 ms (DESIGN 4)."""
@@ -38,7 +41,11 @@ _PR_SET_PDEATHSIG: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the supervisor tells a process. `key` is a Space's id or a worker's number; `listener` a descriptor."""
+    """What the supervisor tells a process. `key` is a Space's id or a worker's number; `listener` a descriptor.
+
+    `certificate` is empty where a process speaks plain HTTP, `certificate_key` where one file holds both;
+    `upstream_port` is where the workers listen, `proxies` the networks of a declared terminator.
+    """
 
     data: Path
     key: str
@@ -46,6 +53,13 @@ class Task:
     audience_base: str
     loopback: bool
     listener: int = -1
+    certificate: str = ""
+    certificate_key: str = ""
+    upstream_port: int = 0
+    proxies: tuple[str, ...] = ()
+    acme_email: str = ""
+    acme_directory: str = ""
+    names: tuple[str, ...] = ()
 
 
 def studio(task: Task, shared: Path, counters: Counters) -> int:
@@ -54,8 +68,15 @@ def studio(task: Task, shared: Path, counters: Counters) -> int:
     from rostra.studio.io.asgi import make_app
     from rostra.studio.io.desk import Desk
 
+    served = _served(task)
+
+    def beat() -> None:
+        counters.set(HEARTBEAT, now().mono_ns)
+        if served is not None:
+            served.look()
+
     with closing(Desk(task.data, shared, task.audience_base, task.studio_base)) as desk:
-        app = make_app(desk, beat=lambda: counters.set(HEARTBEAT, now().mono_ns), closing=lambda: server.should_exit)
+        app = make_app(desk, beat=beat, closing=lambda: server.should_exit)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -66,6 +87,9 @@ def studio(task: Task, shared: Path, counters: Counters) -> int:
                 limit_concurrency=1000,
                 timeout_keep_alive=15,
                 timeout_graceful_shutdown=3,
+                ssl_context_factory=None if served is None else lambda *_: served.entrance(),
+                proxy_headers=bool(task.proxies),  # who calls is what a proxy says, if there is one, and only it
+                forwarded_allow_ips=list(task.proxies),
             )
         )
         signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again once it has stopped
@@ -98,6 +122,35 @@ def worker(task: Task, shared: Path, counters: Counters) -> int:
     return 0
 
 
+def terminator(task: Task, _shared: Path, counters: Counters) -> int:
+    from rostra.tls.io import terminator as tls
+    from rostra.tls.settings import Settings
+
+    os.nice(NICE_WORKER)
+    served = _served(task)
+    assert served is not None
+    tls.run(served, socket.socket(fileno=task.listener), ("127.0.0.1", task.upstream_port), counters, Settings())
+    return 0
+
+
+def certifier(task: Task, shared: Path, counters: Counters) -> int:
+    from rostra.tls.io import certifier as acme
+
+    wanted = acme.Wanted(
+        task.acme_directory, task.acme_email, tuple(task.names), Path(task.certificate), task.audience_base
+    )
+    acme.run(wanted, shared, socket.socket(fileno=task.listener), counters)
+    return 0
+
+
+def _served(task: Task) -> "Served | None":
+    from rostra.tls.io.context import Served
+
+    if not task.certificate:
+        return None
+    return Served(Path(task.certificate), Path(task.certificate_key) if task.certificate_key else None)
+
+
 def keeper(task: Task, shared: Path, counters: Counters) -> int:
     from rostra.keeper.io import loop
 
@@ -111,7 +164,7 @@ def _go_first() -> None:
 
 
 ROLES: Final[dict[str, Callable[[Task, Path, Counters], int]]] = {
-    role.__name__: role for role in (studio, stage, programme, worker, keeper)
+    role.__name__: role for role in (studio, stage, programme, worker, keeper, terminator, certifier)
 }
 
 
