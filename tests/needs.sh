@@ -4,7 +4,8 @@
 set -u
 missing=
 for pair in chromium:chromium firefox-esr:firefox-esr mpv:mpv ffmpeg:ffmpeg espeak-ng:espeak-ng \
-  pulseaudio:pulseaudio pactl:pulseaudio-utils faketime:faketime ip:iproute2 node:nodejs; do
+  pulseaudio:pulseaudio pactl:pulseaudio-utils faketime:faketime ip:iproute2 node:nodejs \
+  curl:curl openssl:openssl haproxy:haproxy pebble:pebble; do
   command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
 done
 [ -z "$missing" ] && exit 0

@@ -133,7 +133,7 @@ _KNOWN: Final = {
     ),
     "serverInternal": (
         Whose.AUTHORITY,
-        "The authority has a fault of its own.",
+        "The authority has a fault of its own, and does not certify {name} for now.",
         "Nothing to do: it is asked again.",
     ),
 }

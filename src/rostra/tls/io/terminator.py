@@ -16,6 +16,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -183,19 +184,9 @@ class Terminator:
     def _crowded(self) -> bool:
         return len(self._silent) + len(self._greeting) >= self._settings.handshakes_max
 
-    def _make_room(self) -> bool:
-        """Whether one more may begin; who has said nothing yet makes way, the longest silent first."""
-        if not self._crowded:
-            return True
-        if not self._silent:
-            return False
-        self._counters.add("handshakes_shed")
-        self._close(next(iter(self._silent.values())))
-        return True
-
     def _arrivals(self) -> None:
         for _ in range(self._settings.arrivals_per_turn):
-            if not self._make_room():
+            if self._crowded and not self._silent:
                 self._epoll.unregister(self._listener)  # the others wait in the kernel's queue
                 self._waiting = True
                 return
@@ -210,6 +201,9 @@ class Terminator:
                 continue
             sock.setblocking(False)
             self._counters.add("accepts")
+            if self._crowded:  # who has said nothing makes way, the longest silent first
+                self._counters.add("handshakes_shed")
+                self._close(next(iter(self._silent.values())))
             link = Link(sock, time.monotonic_ns() + self._settings.handshake_ms * MS_NS)
             self._silent[link.fd] = link
             self._watch_client(link, select.EPOLLIN)
@@ -218,22 +212,22 @@ class Terminator:
     # handshakes
 
     def _greet(self, greeting: list[tuple[Link, int]]) -> None:
-        """Handshakes for a slice of time; whom it does not reach, epoll names again."""
+        """Hear who begins to speak, then handshakes for a slice of time; whom it does not reach, epoll names again."""
+        for link, _ in greeting:
+            if link.fd in self._silent:
+                self._attempt(link, self._hear_first)
         until_ns = time.monotonic_ns() + self._settings.handshake_slice_ms * MS_NS
-        for link, mask in greeting:
-            if link.fd < 0:  # made way in this very turn
-                continue
-            try:
-                if link.fd in self._silent:
-                    self._hear_first(link)
-                elif mask & (select.EPOLLIN | select.EPOLLOUT):
-                    self._shake(link)
-                else:
-                    self._fail(link)
-            except OSError:
-                self._fail(link)
-            if time.monotonic_ns() >= until_ns:
-                return
+        for link, _ in greeting:
+            if link.fd in self._greeting:
+                self._attempt(link, self._shake)
+                if time.monotonic_ns() >= until_ns:
+                    return
+
+    def _attempt(self, link: Link, step: Callable[[Link], None]) -> None:
+        try:
+            step(link)
+        except OSError:
+            self._fail(link)
 
     def _fail(self, link: Link) -> None:
         self._counters.add("handshakes_failed")
@@ -247,19 +241,18 @@ class Terminator:
             return
         match hello.speaks(first):
             case Speaks.TLS:
-                self._begin(link)
+                self._greeting[link.fd] = self._silent.pop(link.fd)
             case Speaks.HTTP:
                 self._counters.add("plain_http")
                 self._last_word(link, hello.IS_HTTPS)
             case Speaks.NEITHER:
                 self._fail(link)
 
-    def _begin(self, link: Link) -> None:
-        self._greeting[link.fd] = self._silent.pop(link.fd)
-        link.client = self._served.context.wrap_socket(link.client, server_side=True, do_handshake_on_connect=False)
-        self._shake(link)
-
     def _shake(self, link: Link) -> None:
+        """Go on with a handshake, or begin it."""
+        if not isinstance(link.client, ssl.SSLSocket):
+            context = self._served.context
+            link.client = context.wrap_socket(link.client, server_side=True, do_handshake_on_connect=False)
         assert isinstance(link.client, ssl.SSLSocket)
         try:
             link.client.do_handshake()
@@ -308,6 +301,8 @@ class Terminator:
                 self._of_worker(link, mask)
             if link.worker is not None:
                 self._watch(link)
+        except ConnectionRefusedError:
+            self._unanswered(link)
         except OSError:
             self._close(link)
 
