@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -260,5 +259,16 @@ def test_haproxy_ends_tls_before_plain_workers(tmp_path: Path, authority: Author
             assert heard["fragments"] >= 5
             denied = curl(*trusted, "--include", f"https://localhost:{studio}/api/v1/spaces")
             assert re.match(r"HTTP/\S+ 401", denied.stdout), denied.stdout
-            with pytest.raises((urllib.error.URLError, OSError)):
-                server.open(f"https://localhost:{server.audience_port}/readyz", 5)
+
+
+def test_whoever_comes_past_the_terminator_is_turned_away(tmp_path: Path) -> None:
+    """The tests' own machine speaks from 127.0.0.1, and the terminator, so it was declared, from 127.0.0.9."""
+    told = ("--terminator", "127.0.0.9", "--public-url", "https://live.example.org")
+    with serving(tmp_path / "data", *told, "--studio-url", "https://studio.example.org", ready=False) as server:
+        via = ("--interface", "127.0.0.9", "--include")
+        for port in (server.studio_port, server.audience_port):
+            wait_for(lambda port=port: " 200 " in curl(*via, f"http://127.0.0.1:{port}/readyz").stdout[:20], 60)
+        assert "HTTP/1.1 403" in curl("--include", f"http://127.0.0.1:{server.studio_port}/readyz").stdout
+        past = curl("--include", f"http://127.0.0.1:{server.audience_port}/readyz")
+        assert past.returncode != 0
+        assert past.stdout == ""

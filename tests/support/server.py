@@ -116,9 +116,12 @@ class Server:
     """`rostra serve`; `pid(job)` is the process that does a job now, by the supervisor's own log.
 
     `options` are more of its options. With `trust`, both ports speak TLS, and that file's authority signed for them.
+    Without `ready` nobody waits until it answers, and `owner_link` is not known.
     """
 
-    def __init__(self, data: Path, *options: str, trust: Path | None = None, **environment: str) -> None:
+    def __init__(
+        self, data: Path, *options: str, trust: Path | None = None, ready: bool = True, **environment: str
+    ) -> None:
         self.data = data
         self.scheme = "http" if trust is None else "https"
         self._tls = None if trust is None else ssl.create_default_context(cafile=str(trust))
@@ -134,6 +137,8 @@ class Server:
             stdin=subprocess.DEVNULL,
             env=os.environ | environment,
         )
+        if not ready:
+            return
         try:
             wait_for(lambda: self._ready(self.studio_port) and self._ready(self.audience_port), 60, "the server")
         except BaseException:
@@ -209,8 +214,10 @@ class Server:
 
 
 @contextmanager
-def serving(data: Path, *options: str, trust: Path | None = None, **environment: str) -> Iterator[Server]:
-    server = Server(data, *options, trust=trust, **environment)
+def serving(
+    data: Path, *options: str, trust: Path | None = None, ready: bool = True, **environment: str
+) -> Iterator[Server]:
+    server = Server(data, *options, trust=trust, ready=ready, **environment)
     try:
         yield server
     finally:

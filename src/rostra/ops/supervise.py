@@ -319,7 +319,7 @@ class Supervisor:
                 "acme_directory": protection.acme_directory,
                 "names": self._config.names,
             }
-        elif job.role == "studio":
+        if job.role in ("studio", "worker"):
             found["proxies"] = [str(network) for network in protection.terminator]
         return found
 

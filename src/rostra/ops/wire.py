@@ -14,8 +14,9 @@ import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rostra.kernel.io import memory
 from rostra.kernel.io.system import now
@@ -64,8 +65,10 @@ class Task:
 
 def studio(task: Task, shared: Path, counters: Counters) -> int:
     import uvicorn
+    from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
     from rostra.studio.io.asgi import make_app
+    from rostra.studio.io.behind import Behind
     from rostra.studio.io.desk import Desk
 
     served = _served(task)
@@ -76,7 +79,10 @@ def studio(task: Task, shared: Path, counters: Counters) -> int:
             served.look()
 
     with closing(Desk(task.data, shared, task.audience_base, task.studio_base)) as desk:
-        app = make_app(desk, beat=beat, closing=lambda: server.should_exit)
+        app: Any = make_app(desk, beat=beat, closing=lambda: server.should_exit)
+        if (admits := _admits(task)) is not None:  # who calls is what the terminator says, and only it may say so
+            believing: Any = ProxyHeadersMiddleware(app, trusted_hosts=list(task.proxies))
+            app = Behind(believing, admits)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -88,8 +94,7 @@ def studio(task: Task, shared: Path, counters: Counters) -> int:
                 timeout_keep_alive=15,
                 timeout_graceful_shutdown=3,
                 ssl_context_factory=None if served is None else lambda *_: served.entrance(),
-                proxy_headers=bool(task.proxies),  # who calls is what a proxy says, if there is one, and only it
-                forwarded_allow_ips=list(task.proxies),
+                proxy_headers=False,
             )
         )
         signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again once it has stopped
@@ -118,7 +123,7 @@ def worker(task: Task, shared: Path, counters: Counters) -> int:
     from rostra.audience.settings import Settings
 
     os.nice(NICE_WORKER)
-    epoll.run(task.data, shared, socket.socket(fileno=task.listener), counters, Settings())
+    epoll.run(task.data, shared, socket.socket(fileno=task.listener), counters, Settings(), _admits(task))
     return 0
 
 
@@ -141,6 +146,14 @@ def certifier(task: Task, shared: Path, counters: Counters) -> int:
     )
     acme.run(wanted, shared, socket.socket(fileno=task.listener), counters)
     return 0
+
+
+def _admits(task: Task) -> Callable[[str], bool] | None:
+    """Who may connect: the declared terminator and nobody else, if there is one."""
+    from rostra.tls.protection import admits, networks
+
+    callers = networks(",".join(task.proxies))
+    return partial(admits, callers) if callers else None
 
 
 def _served(task: Task) -> "Served | None":

@@ -7,7 +7,7 @@ links that let people speak would cross the network readable.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -81,6 +81,16 @@ def networks(text: str) -> tuple[Network, ...]:
             f"“{text}” does not say from where the terminator speaks: {error}.",
             "Write its address, or several with commas between: --terminator 127.0.0.1",
         ) from None
+
+
+def admits(callers: tuple[Network, ...], address: str) -> bool:
+    """Whether a connection from `address` comes from one of `callers`. A socket for both families names an IPv4 caller
+    as ::ffff:a.b.c.d (RFC 4291 2.5.5.2).
+    """
+    found = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return any(found in network for network in callers)
 
 
 def is_loopback(bind: str) -> bool:

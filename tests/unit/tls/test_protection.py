@@ -89,6 +89,13 @@ def test_addresses_of_a_terminator() -> None:
             protection.networks(wrong)
 
 
+def test_whoever_does_not_come_from_the_terminator_is_a_stranger() -> None:
+    for known in ("127.0.0.1", "10.1.2.3", "::ffff:10.1.2.3"):
+        assert protection.admits(PROXY.terminator, known)
+    for strange in ("127.0.0.2", "10.2.0.1", "::1", "fe80::1%eth0", "::ffff:192.0.2.7"):
+        assert not protection.admits(PROXY.terminator, strange)
+
+
 def test_a_port_that_goes_without_saying_is_not_said() -> None:
     assert protection.origin("https", "a.example", 443) == "https://a.example"
     assert protection.origin("https", "a.example", 8001) == "https://a.example:8001"
