@@ -36,8 +36,7 @@ progress = Console(stderr=True, highlight=False)
 Data = Annotated[Path, typer.Option("--data", help="The folder that holds everything.", envvar="ROSTRA_DATA")]
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65_535)]
-PublicUrl = Annotated[str | None, typer.Option(help="The audience's address, where a terminator stands before us.")]
-Pem = Annotated[Path | None, typer.Option(help="PEM file for both ports.")]
+PublicUrl = Annotated[str | None, typer.Option(help="The audience's address, as people type it.")]
 DEFAULT_DATA = Path("rostra-data")
 
 
@@ -78,8 +77,10 @@ def serve(
     bind: Annotated[str | None, typer.Option(help="Address to listen on. Default: this machine only.")] = None,
     public_url: PublicUrl = None,
     studio_url: Annotated[str | None, typer.Option(help="The studio's address, where it is not the same host.")] = None,
-    certificate: Pem = None,
-    certificate_key: Pem = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="HTTPS on both ports: a PEM file, the certificate with its chain.")
+    ] = None,
+    certificate_key: Annotated[Path | None, typer.Option(help="Its key, where that is another file.")] = None,
     acme_email: Annotated[
         str | None, typer.Option(help="Obtain a certificate for --public-url; agrees to the authority's terms.")
     ] = None,
