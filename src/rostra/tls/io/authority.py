@@ -77,13 +77,13 @@ def _account_key(path: Path, directory: str) -> JWKEC:
     """The account's key at this authority; made when there is none. A key that was lost is an account that was lost, so
     it is on the disk before it is used.
     """
-    known = json.loads(path.read_bytes()) if path.exists() else {}
+    known = json.loads(path.read_bytes())["keys"] if path.exists() else {}
     if directory in known:
         found = JWKEC.from_json(known[directory])
         assert isinstance(found, JWKEC)
         return found
     key = JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
-    replace(path, json.dumps(known | {directory: key.to_json()}).encode(), sync=True)
+    replace(path, json.dumps({"v": 1, "keys": known | {directory: key.to_json()}}).encode(), sync=True)
     return key
 
 

@@ -128,7 +128,7 @@ class Certifier:
                 again_in_s=round(self._attempts.not_before_s - now_s),
                 served_until_s=self._certificate.ends_s if self._certificate else None,
             )
-        told = asdict(self._attempts) | {"fault": None if fault is None else asdict(fault)}
+        told = {"v": 1} | asdict(self._attempts) | {"fault": None if fault is None else asdict(fault)}
         with contextlib.suppress(OSError):
             replace(self._status, json.dumps(told).encode())
 
