@@ -3,13 +3,13 @@
 import json
 import os
 import socket
+import ssl
 import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from support.browsers import program
 from support.certificates import Authority
@@ -36,17 +36,14 @@ class Pebble:
     def _managed(self) -> str:
         return f"https://localhost:{self.management}"
 
-    def _context(self) -> Any:
-        import ssl
-
+    def _context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.trust))
 
     def point(self, name: str, *addresses: str) -> None:
-        """Let `name` have these addresses; without any it has none that works."""
-        asked = urllib.request.Request(
-            f"http://127.0.0.1:{self.names}/add-a", json.dumps({"host": f"{name}.", "addresses": addresses}).encode()
-        )
-        urllib.request.urlopen(asked, timeout=10).close()
+        """Let `name` have these addresses and no others."""
+        for verb, told in (("clear-a", {}), ("add-a", {"addresses": addresses})):
+            body = json.dumps({"host": f"{name}."} | told).encode()
+            urllib.request.urlopen(f"http://127.0.0.1:{self.names}/{verb}", body, timeout=10).close()
 
 
 @contextmanager
