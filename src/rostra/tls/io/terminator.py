@@ -228,6 +228,14 @@ class Terminator:
             step(link)
         except OSError:
             self._fail(link)
+        except Exception:
+            self._fault(link)
+
+    def _fault(self, link: Link) -> None:
+        """A mistake of ours met one connection: it ends, it is counted, and nobody else is touched."""
+        log.exception("fault")
+        self._counters.add("faults")
+        self._close(link)
 
     def _fail(self, link: Link) -> None:
         self._counters.add("handshakes_failed")
@@ -305,6 +313,8 @@ class Terminator:
             self._unanswered(link)
         except OSError:
             self._close(link)
+        except Exception:
+            self._fault(link)
 
     def _of_client(self, link: Link, mask: int) -> None:
         if mask & select.EPOLLOUT:
