@@ -20,8 +20,8 @@ from support.pebble import Pebble, pebble
 from support.server import ROSTRA, Server, free_port, run, wait_for
 
 NAME, STUDIO = "live.example.org", "studio.example.org"
-LIFE_S = 30
-"""A certificate's life; it is renewed after 20 s."""
+LIFE_S = 24
+"""A certificate's life; it is renewed after 16 s."""
 
 
 class Https(Server):
