@@ -17,7 +17,7 @@ import pytest
 from support.audience import Heard, request
 from support.certificates import serial_of
 from support.pebble import Pebble, pebble
-from support.server import ROSTRA, Server, free_port, run, wait_for
+from support.server import ROSTRA, Server, free_port, wait_for
 
 NAME, STUDIO = "live.example.org", "studio.example.org"
 LIFE_S = 24
@@ -121,20 +121,7 @@ def test_it_is_ordered_served_on_both_ports_and_renewed_while_people_listen(
         assert sent_on.value.headers["Location"] == f"https://{NAME}/s/abc?x=1"
         sent_on.value.close()
 
-        done = run(
-            "space",
-            "create",
-            "--data",
-            str(server.data),
-            "--title",
-            "T",
-            "--json",
-            "--doors",
-            "2999s",
-            "--starts-at",
-            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3000)),
-        )
-        space = json.loads(done.stdout.splitlines()[-1])["id"]
+        space = server.create(starts_in_s=3000, doors_s=2999).id
         with Listener(port, space, roots) as listener:
             wait_for(lambda: listener.heard.numbers, 40, "the hold music")
             wait_for(lambda: shown(port, NAME, roots) != first, 60, "the renewed certificate at the audience's port")

@@ -17,9 +17,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from rostra.kernel.errors import OperatorError
 from rostra.kernel.io.files import replace, unwritable
-from rostra.tls.protection import LETS_ENCRYPT, PLAIN, Protection, is_loopback, networks, origin
+from rostra.tls.protection import LETS_ENCRYPT, PLAIN, Protection, networks, origin
 
 ADDRESSES = "addresses.json"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Keys(BaseSettings):
@@ -85,7 +86,7 @@ class Config:
 
     @property
     def loopback_only(self) -> bool:
-        return is_loopback(self.bind)
+        return self.bind in LOOPBACK
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -116,9 +117,9 @@ def load(data: Path, **given: Any) -> Config:
         keys.workers or cores,
         keys.bind,
         public,
-        studio,
-        keys.terminators or cores,
-        _protection(keys, data),
+        studio_url=studio,
+        terminators=keys.terminators or cores,
+        protection=_protection(keys, data),
     )
 
 
@@ -175,7 +176,7 @@ def _first(error: Exception) -> str:
 
 
 def _host(bind: str) -> str:
-    if is_loopback(bind):
+    if bind in LOOPBACK:
         return "localhost"
     if bind in ("0.0.0.0", "::"):  # noqa: S104 — compared, not bound
         return socket.gethostname()
