@@ -5,8 +5,8 @@ set -u
 missing=
 for pair in chromium:chromium firefox-esr:firefox-esr mpv:mpv ffmpeg:ffmpeg espeak-ng:espeak-ng \
   pulseaudio:pulseaudio pactl:pulseaudio-utils faketime:faketime ip:iproute2 node:nodejs \
-  nft:nftables ping:iputils-ping janus:janus \
-  turnserver:coturn certutil:libnss3-tools openssl:openssl ss:iproute2; do
+  nft:nftables ping:iputils-ping janus:janus turnserver:coturn certutil:libnss3-tools \
+  curl:curl openssl:openssl haproxy:haproxy pebble:pebble; do
   command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
 done
 [ -z "$missing" ] && exit 0

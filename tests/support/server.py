@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -81,7 +82,7 @@ class Space:
 
     def public(self) -> dict[str, Any]:
         """state.json as the audience gets it."""
-        with urllib.request.urlopen(f"{self.url}/state.json", timeout=5) as answer:
+        with self.server.open(f"{self.url}/state.json", 5) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 
@@ -115,37 +116,51 @@ class Space:
 
 
 class Server:
-    """`rostra serve`; `pid(job)` is the process that does a job now, by the supervisor's own log."""
+    """`rostra serve`; `pid(job)` is the process that does a job now, by the supervisor's own log.
 
-    def __init__(self, data: Path, **environment: str) -> None:
+    `options` are more of its options. With `trust`, both ports speak TLS, and that file's authority signed for them.
+    Without `ready` nobody waits until it answers, and `owner_link` is not known.
+    """
+
+    def __init__(
+        self, data: Path, *options: str, trust: Path | None = None, ready: bool = True, **environment: str
+    ) -> None:
         self.data = data
+        self.scheme = "http" if trust is None else "https"
+        self._tls = None if trust is None else ssl.create_default_context(cafile=str(trust))
         self.studio_port, self.audience_port = free_port(), free_port()
         self.log_path = data / "serve.log"
         data.mkdir(parents=True, exist_ok=True)
         self._log = self.log_path.open("ab")
         ports = ["--studio-port", str(self.studio_port), "--audience-port", str(self.audience_port)]
         self.process = subprocess.Popen(
-            [*ROSTRA, "serve", "--data", str(data), *ports, "--workers", "2"],
+            [*ROSTRA, "serve", "--data", str(data), *ports, "--workers", "2", *options],
             stdout=self._log,
             stderr=self._log,
             stdin=subprocess.DEVNULL,
             env=os.environ | environment,
         )
+        if not ready:
+            return
         try:
             wait_for(lambda: self._ready(self.studio_port) and self._ready(self.audience_port), 60, "the server")
         except BaseException:
             self.close()
             raise
-        self.owner_link = re.search(r"http://\S+/#\S+", self.log_path.read_text())[0]  # type: ignore[index]
+        self.owner_link = re.search(r"https?://\S+/#\S+", self.log_path.read_text())[0]  # type: ignore[index]
         self.token = self.owner_link.partition("#")[2]
 
     def _ready(self, port: int) -> bool:
         assert self.process.poll() is None, self.log_path.read_text()
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+            with self.open(f"{self.scheme}://localhost:{port}/readyz", 5):
                 return True
         except (OSError, urllib.error.URLError):
             return False
+
+    def open(self, asked: str | urllib.request.Request, timeout_s: float) -> Any:
+        """A request to one of the two ports, whichever way they are spoken to."""
+        return urllib.request.urlopen(asked, timeout=timeout_s, context=self._tls)
 
     def close(self) -> None:
         self.process.send_signal(signal.SIGCONT)
@@ -155,13 +170,13 @@ class Server:
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None, token: str | None = None) -> Any:
         request = urllib.request.Request(
-            f"http://localhost:{self.studio_port}{path}",
+            f"{self.scheme}://localhost:{self.studio_port}{path}",
             None if body is None else json.dumps(body).encode(),
             {"Authorization": f"Bearer {token or self.token}", "Content-Type": "application/json"},
             method=method,
         )
         try:
-            with urllib.request.urlopen(request, timeout=15) as answer:
+            with self.open(request, 15) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as refused:
             with refused:
@@ -202,8 +217,10 @@ class Server:
 
 
 @contextmanager
-def serving(data: Path, **environment: str) -> Iterator[Server]:
-    server = Server(data, **environment)
+def serving(
+    data: Path, *options: str, trust: Path | None = None, ready: bool = True, **environment: str
+) -> Iterator[Server]:
+    server = Server(data, *options, trust=trust, ready=ready, **environment)
     try:
         yield server
     finally:

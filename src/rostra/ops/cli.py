@@ -36,7 +36,7 @@ progress = Console(stderr=True, highlight=False)
 Data = Annotated[Path, typer.Option("--data", help="The folder that holds everything.", envvar="ROSTRA_DATA")]
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65_535)]
-PublicUrl = Annotated[str | None, typer.Option(help="The audience's address, where a terminator stands before us.")]
+PublicUrl = Annotated[str | None, typer.Option(help="The audience's address, as people type it.")]
 Bind = Annotated[str | None, typer.Option(help="Address to listen on. Default: this machine only.")]
 PublicAddress = Annotated[str | None, typer.Option(help="The stage's IP address on the internet, behind a NAT.")]
 UdpPorts = Annotated[str | None, typer.Option(help="The stage's UDP ports, such as 50000-50999. Default: any.")]
@@ -71,7 +71,8 @@ def finish(result: dict[str, Any], as_json: bool, text: str) -> None:
 
 
 @app.command(
-    epilog="**Example:** `rostra serve --data /srv/rostra --bind 0.0.0.0 --public-url https://live.example.org`"
+    epilog="**Example:** `rostra serve --data /srv/rostra --bind 0.0.0.0 --audience-port 443 "
+    "--public-url https://live.example.org --acme-email you@example.org`"
 )
 def serve(
     data: Data = DEFAULT_DATA,
@@ -84,9 +85,25 @@ def serve(
     udp_ports: UdpPorts = None,
     stun: Stun = None,
     turn: Turn = None,
+    studio_url: Annotated[str | None, typer.Option(help="The studio's address, where it is not the same host.")] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="HTTPS on both ports: a PEM file, the certificate with its chain.")
+    ] = None,
+    certificate_key: Annotated[Path | None, typer.Option(help="Its key, where that is another file.")] = None,
+    acme_email: Annotated[
+        str | None, typer.Option(help="Obtain a certificate for --public-url; agrees to the authority's terms.")
+    ] = None,
+    acme_directory: Annotated[str | None, typer.Option(help="Another authority than Let's Encrypt.")] = None,
+    acme_port: Annotated[
+        int | None, typer.Option(help="Where the authority's questions arrive; 80 unless set.")
+    ] = None,
+    terminator: Annotated[
+        str | None, typer.Option(help="A proxy ends TLS before Rostra; the addresses it speaks from.")
+    ] = None,
+    terminators: Annotated[int | None, typer.Option(help="TLS processes; one a core unless set.")] = None,
 ) -> None:
     """Run Rostra: the studio for hosts and speakers, the audience's side, and every Space that is scheduled."""
-    from rostra.ops import supervise
+    from rostra.ops import front, supervise
 
     settings = config.load(
         data,
@@ -99,7 +116,16 @@ def serve(
         udp_ports=udp_ports,
         stun=stun,
         turn=turn,
+        studio_url=studio_url,
+        certificate=certificate and str(certificate.absolute()),
+        certificate_key=certificate_key and str(certificate_key.absolute()),
+        acme_email=acme_email,
+        acme_directory=acme_directory,
+        acme_port=acme_port,
+        terminator=terminator,
+        terminators=terminators,
     )
+    front.check(settings)
     logs.configure("supervisor")
     supervisor = supervise.Supervisor(settings)
     config.remember(settings)
@@ -110,6 +136,8 @@ def serve(
     except RostraError as error:  # what is scheduled starts without the database, and without a studio
         progress.print(f"  The studio is not: {error}", style="bold red", soft_wrap=True)
     progress.print(f"  Audience addresses:         {settings.audience_base}/s/…", soft_wrap=True)
+    for note in front.notes(settings):
+        progress.print(f"  {note}", style="yellow", soft_wrap=True)
     supervisor.run_until_signal()
 
 

@@ -22,6 +22,7 @@ from rostra.kernel.io.files import replace, unwritable
 from rostra.ops.confine import Mode
 from rostra.stage import Options
 from rostra.studio.ice import Servers, read_urls
+from rostra.tls.protection import LETS_ENCRYPT, PLAIN, Protection, networks, origin
 
 ADDRESSES = "addresses.json"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -44,6 +45,14 @@ class Keys(BaseSettings):
     stun: str = Field("", description="STUN servers that speakers' browsers are told of.")
     turn: str = Field("", description="TURN servers that relay for speakers whose network blocks UDP.")
     turn_secret: SecretStr = Field(SecretStr(""), description="What the TURN servers share with Rostra.")
+    studio_url: str = Field("", description="What hosts and speakers type, where it is not the audience's host.")
+    terminators: int = Field(0, ge=0, le=256, description="TLS processes before the workers; 0 means one a core.")
+    certificate: str = Field("", description="PEM file with the certificate and its chain, for both ports.")
+    certificate_key: str = Field("", description="PEM file with its key, where that is another file.")
+    acme_email: str = Field("", description="Obtain a certificate for the public address; this is the account's.")
+    acme_directory: str = Field(LETS_ENCRYPT, description="The authority that signs it (RFC 8555).")
+    acme_port: int = Field(80, ge=1, le=65_535, description="Where the authority's questions arrive (HTTP-01).")
+    terminator: str = Field("", description="Addresses from which a proxy speaks that ends TLS before Rostra.")
 
     @classmethod
     def settings_customise_sources(
@@ -72,19 +81,24 @@ class Config:
     udp_ports: tuple[int, int] | None = None
     relays: Servers = field(default=Servers())
     isolation: Mode = "auto"
+    studio_url: str = ""
+    terminators: int = 1
+    protection: Protection = PLAIN
 
     @property
     def audience_base(self) -> str:
         """What every printed audience address begins with; no slash at the end."""
-        return self.public_url or f"http://{_host(self.bind)}:{self.audience_port}"
+        return self.public_url or origin(self.protection.scheme, _host(self.bind), self.audience_port)
 
     @property
     def studio_base(self) -> str:
-        """The studio, on the same host and with the same scheme as the audience, on its own port."""
+        """The studio, on the same host and with the same scheme as the audience, on its own port, unless told."""
+        if self.studio_url:
+            return self.studio_url
         if not self.public_url:
-            return f"http://{_host(self.bind)}:{self.studio_port}"
+            return origin(self.protection.scheme, _host(self.bind), self.studio_port)
         public = urlsplit(self.public_url)
-        return f"{public.scheme}://{_bracketed(public.hostname or '')}:{self.studio_port}"
+        return origin(public.scheme, _bracketed(public.hostname or ""), self.studio_port)
 
     @property
     def loopback_only(self) -> bool:
@@ -102,6 +116,11 @@ class Config:
             udp_ports=self.udp_ports,
         )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that a certificate is for: the audience's first, and the studio's where that is another."""
+        return tuple(dict.fromkeys(urlsplit(url).hostname or "" for url in (self.audience_base, self.studio_base)))
+
 
 def load(data: Path, **given: Any) -> Config:
     """The configuration for the data directory; `given` are command-line options, None where not used.
@@ -117,25 +136,34 @@ def load(data: Path, **given: Any) -> Config:
         raise OperatorError(
             "config.invalid", f"The configuration is not valid: {_first(error)}", f"See {toml}."
         ) from None
-    public = keys.public_url.rstrip("/")
-    if public and urlsplit(public).scheme not in ("http", "https"):
-        raise OperatorError(
-            "config.invalid",
-            f"“{public}” is not an address people can open.",
-            "Write --public-url https://live.example.org.",
-        )
+    public, studio = (_address(url) for url in (keys.public_url, keys.studio_url))
+    cores = os.cpu_count() or 1
     return Config(
         data,
         keys.studio_port,
         keys.audience_port,
-        keys.workers or os.cpu_count() or 1,
+        keys.workers or cores,
         keys.bind,
         public,
+        studio_url=studio,
+        terminators=keys.terminators or cores,
+        protection=_protection(keys, data),
         public_addresses=_public_addresses(keys.public_address),
         udp_ports=_udp_ports(keys.udp_ports),
         relays=_relays(keys),
         isolation=keys.isolation,
     )
+
+
+def _address(url: str) -> str:
+    url = url.rstrip("/")
+    if url and urlsplit(url).scheme not in ("http", "https"):
+        raise OperatorError(
+            "config.invalid",
+            f"“{url}” is not an address people can open.",
+            "Write it as https://live.example.org.",
+        )
+    return url
 
 
 def _relays(keys: Keys) -> Servers:
@@ -187,6 +215,22 @@ def _udp_ports(text: str) -> tuple[int, int] | None:
             "Write --udp-ports 50000-50999.",
         )
     return first, last
+
+
+def _protection(keys: Keys, data: Path) -> Protection:
+    """Paths in the file are relative to the data directory, as the file is in it."""
+
+    def path(text: str) -> str:
+        return str(data / Path(text).expanduser()) if text else ""
+
+    return Protection(
+        path(keys.certificate),
+        path(keys.certificate_key),
+        keys.acme_email,
+        keys.acme_directory,
+        keys.acme_port,
+        networks(keys.terminator),
+    )
 
 
 def remember(config: Config) -> None:

@@ -15,14 +15,30 @@ def claim(address: str, port: int) -> None:
         _bind(probe, address, port)
 
 
-def listen(address: str, port: int) -> socket.socket:
-    """A listening socket that shares its port with its siblings; the kernel spreads the arrivals over them."""
+def listen(address: str, port: int, *, take: bool = True) -> socket.socket:
+    """A listening socket that shares its port with its siblings; the kernel spreads the arrivals over them.
+
+    Without `take` the port is only held: whoever comes is refused, until a process that gets the socket listens.
+    """
     sock = _socket(address)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     _bind(sock, address, port)
-    sock.listen(4096)
+    if take:
+        sock.listen(4096)
     sock.setblocking(False)
     return sock
+
+
+def listen_privately(count: int) -> list[socket.socket]:
+    """Sockets on one port that only this machine reaches, of the kernel's choice.
+
+    Each is bound by the port's number: one that was bound to port 0 loses it when it stops listening for a while.
+    """
+    with _socket("127.0.0.1") as first:
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        _bind(first, "127.0.0.1", 0)
+        port = first.getsockname()[1]
+        return [listen("127.0.0.1", port) for _ in range(count)]
 
 
 def _socket(address: str) -> socket.socket:

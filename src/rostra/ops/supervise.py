@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,11 +34,13 @@ from rostra.kernel.shared.counters import HEARTBEAT, Counters
 from rostra.kernel.units import MS_NS, SECOND_NS
 from rostra.ops import net
 from rostra.ops.config import Config
+from rostra.ops.front import certificate_files, servable
 from rostra.ops.jobs import TURN_SECRET, Job, counters_path
 from rostra.space import lifecycle
 from rostra.space.io.folder import Folder, spaces
 from rostra.space.lifecycle import LIVE, Life, State
 from rostra.space.spec import Recording, Spec
+from rostra.tls.protection import Way
 
 log = structlog.get_logger()
 
@@ -51,12 +54,14 @@ SILENCE_MS_MAX: Final = {
     "programme": 1500,
     "stage": 1500,
     "worker": 2500,
+    "terminator": 2500,
     "keeper": 5000,
     "studio": 5000,
     "check": 5000,
+    "certifier": 10_000,
 }
 """How old a heartbeat may grow. All beat four times a second; the audible ones are given the least patience, and the
-studio the most, as it upgrades databases and nobody listening notices it."""
+studio and the certifier the most, as nobody listening notices them."""
 
 START_MS_MAX: Final = 30_000
 """Until its first heartbeat a process imports its libraries: under a second, but many may start at once on one core."""
@@ -89,6 +94,19 @@ def wanted(announced: Iterable[Announced], workers: int, wall_ns: int) -> set[Jo
             if early or life.state in LIVE or (space.uncut and role == "programme"):
                 jobs.add(Job(role, spec.id))
     return jobs
+
+
+def fronted(jobs: set[Job], way: Way, terminators: int, certified: bool) -> set[Job]:
+    """The processes again, with those that TLS needs: a terminator or more before the workers, and with ACME one that
+    sees to the certificate. Until the first one is there, nothing that needs it runs: who comes is refused by the
+    kernel, browsers then ask on port 80, and there they are told to wait.
+    """
+    if way not in (Way.FILES, Way.ACME):
+        return jobs
+    before = {Job("certifier")} if way is Way.ACME else set()
+    if not certified:
+        return (jobs | before) - {Job("studio")}
+    return jobs | before | {Job("terminator", str(n)) for n in range(terminators)}
 
 
 @dataclass(slots=True)
@@ -137,14 +155,16 @@ class Supervisor:
                 f"Another Rostra is serving {config.data}.",
                 "Stop that one, or give this one a folder of its own with --data.",
             )
-        for port in (config.studio_port, config.audience_port):
+        self._protection = config.protection
+        self._certificate, self._certificate_key = certificate_files(config)
+        self._certified = self._is_certified()
+        for port in self._ports():
             net.claim(config.bind, port)
         # What a supervisor that was killed left behind may be of another release.
         shutil.rmtree(memory.shared_folder(config.data), ignore_errors=True)
         self._shared = memory.shared_folder(config.data)
-        self._listeners = {Job("studio"): net.listen(config.bind, config.studio_port)} | {
-            Job("worker", str(n)): net.listen(config.bind, config.audience_port) for n in range(config.workers)
-        }
+        self._upstream_port = 0
+        self._listeners = self._listen()
         self._care: dict[Job, Care] = {}
         self._children: dict[Job, subprocess.Popen[bytes]] = {}
         self._beats: dict[Job, Counters] = {}
@@ -153,6 +173,32 @@ class Supervisor:
         self._seen: dict[str, tuple[tuple[Stamp, Stamp], Announced]] = {}
         self._unreadable: set[str] = set()
         self._given_up: dict[str, tuple[Stamp, Stamp]] = {}
+
+    def _ports(self) -> list[int]:
+        config = self._config
+        challenges = [config.protection.acme_port] if config.protection.way is Way.ACME else []
+        return [config.studio_port, config.audience_port, *challenges]
+
+    def _is_certified(self) -> bool:
+        """Whether there is a certificate to serve. Raises OperatorError `tls.certificate` for files that do not do."""
+        return self._protection.way is not Way.ACME or servable(self._certificate, self._config.names)
+
+    def _listen(self) -> dict[Job, socket.socket]:
+        """The sockets, by who gets them. Those that wait for a certificate take no connection yet."""
+        config, take = self._config, self._certified
+        listeners = {Job("studio"): net.listen(config.bind, config.studio_port, take=take)}
+        if not self._protection.ours:
+            return listeners | {
+                Job("worker", str(n)): net.listen(config.bind, config.audience_port) for n in range(config.workers)
+            }
+        private = net.listen_privately(config.workers)
+        self._upstream_port = private[0].getsockname()[1]
+        listeners |= {Job("worker", str(n)): sock for n, sock in enumerate(private)}
+        for n in range(config.terminators):
+            listeners[Job("terminator", str(n))] = net.listen(config.bind, config.audience_port, take=take)
+        if self._protection.way is Way.ACME:
+            listeners[Job("certifier")] = net.listen(config.bind, self._protection.acme_port)
+        return listeners
 
     def run_until_signal(self) -> None:
         """Supervise until SIGINT or SIGTERM, then stop every process in order."""
@@ -170,7 +216,15 @@ class Supervisor:
         """One look at everything."""
         moment = now()
         self._reap(moment.mono_ns)
-        jobs = wanted(self._announced(), self._config.workers, moment.wall_ns)
+        if not self._certified and self._is_certified():
+            self._certified = True
+            log.info("certified", names=self._config.names)
+        jobs = fronted(
+            wanted(self._announced(), self._config.workers, moment.wall_ns),
+            self._protection.way,
+            self._config.terminators,
+            self._certified,
+        )
         for job in jobs:
             care = self._care.setdefault(job, Care(job))
             if care.may_start(moment.mono_ns):
@@ -248,6 +302,7 @@ class Supervisor:
             "stun": self._config.relays.stun,
             "turn": self._config.relays.turn,
         }
+        arguments |= self._told(job)
         environment = {name: value for name, value in os.environ.items() if name != TURN_SECRET}
         if job.role == "studio" and self._config.relays.secret:
             environment[TURN_SECRET] = self._config.relays.secret
@@ -256,6 +311,24 @@ class Supervisor:
         self._children[job] = child
         care.started(child.pid, now().mono_ns)
         log.info("started", job=job.name, pid=child.pid)
+
+    def _told(self, job: Job) -> dict[str, Any]:
+        """What the processes that have to do with TLS are told of it."""
+        protection = self._protection
+        found: dict[str, Any] = {}
+        if protection.ours and job.role in ("studio", "terminator", "certifier"):
+            found = {"certificate": str(self._certificate), "certificate_key": str(self._certificate_key or "")}
+        if job.role == "terminator":
+            found["upstream_port"] = self._upstream_port
+        elif job.role == "certifier":
+            found |= {
+                "acme_email": protection.acme_email,
+                "acme_directory": protection.acme_directory,
+                "names": self._config.names,
+            }
+        if job.role in ("studio", "worker"):
+            found["proxies"] = [str(network) for network in protection.terminator]
+        return found
 
     def _make_rings(self, folder: Folder) -> None:
         for path in (folder.mix_ring, folder.return_ring):
@@ -294,7 +367,7 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         """Audience last: whoever listens hears the programme's last fragments."""
-        for roles in (("studio", "stage", "check"), ("programme",), ("worker", "keeper")):
+        for roles in (("studio", "stage", "check"), ("programme",), ("worker", "keeper"), ("terminator", "certifier")):
             children = [child for job, child in self._children.items() if job.role in roles]
             for child in children:
                 child.terminate()

@@ -14,8 +14,9 @@ import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -26,6 +27,9 @@ from rostra.kernel.shared.counters import HEARTBEAT, Counters
 from rostra.ops import confine, logs
 from rostra.ops.jobs import TURN_SECRET, Job, open_counters
 from rostra.space.io.folder import Folder
+
+if TYPE_CHECKING:
+    from rostra.tls.io.context import Served
 
 NICE_WORKER: Final = 10
 """Measured: eight busy workers made the programme's 20 ms tick 113 ms late at p99; at nice 10, 6 ms (DESIGN 4)."""
@@ -45,7 +49,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the supervisor tells a process. `key` is a Space's id or a worker's number; `listener` a descriptor."""
+    """What the supervisor tells a process. `key` is a Space's id or a worker's number; `listener` a descriptor.
+
+    `certificate` is empty where a process speaks plain HTTP, `certificate_key` where one file holds both;
+    `upstream_port` is where the workers listen, `proxies` the networks of a declared terminator.
+    """
 
     data: Path
     key: str
@@ -56,22 +64,41 @@ class Task:
     stage: dict[str, Any] = field(default_factory=dict)
     stun: tuple[str, ...] = ()
     turn: tuple[str, ...] = ()
+    certificate: str = ""
+    certificate_key: str = ""
+    upstream_port: int = 0
+    proxies: tuple[str, ...] = ()
+    acme_email: str = ""
+    acme_directory: str = ""
+    names: tuple[str, ...] = ()
 
 
 def studio(task: Task, shared: Path, counters: Counters) -> int:
     import uvicorn
+    from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
     from rostra.studio.ice import Servers
     from rostra.studio.io.asgi import make_app
+    from rostra.studio.io.behind import Behind
     from rostra.studio.io.desk import Desk
 
+    served = _served(task)
+
+    def beat() -> None:
+        counters.set(HEARTBEAT, now().mono_ns)
+        if served is not None:
+            served.look()
+
     with closing(Desk(task.data, shared, task.audience_base, task.studio_base)) as desk:
-        app = make_app(
+        app: Any = make_app(
             desk,
             relays=Servers(tuple(task.stun), tuple(task.turn), os.environ.get(TURN_SECRET, "")),
-            beat=lambda: counters.set(HEARTBEAT, now().mono_ns),
+            beat=beat,
             closing=lambda: server.should_exit,
         )
+        if (admits := _admits(task)) is not None:  # who calls is what the terminator says, and only it may say so
+            believing: Any = ProxyHeadersMiddleware(app, trusted_hosts=list(task.proxies))
+            app = Behind(believing, admits)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -82,6 +109,8 @@ def studio(task: Task, shared: Path, counters: Counters) -> int:
                 limit_concurrency=1000,
                 timeout_keep_alive=15,
                 timeout_graceful_shutdown=3,
+                ssl_context_factory=None if served is None else lambda *_: served.entrance(),
+                proxy_headers=False,
             )
         )
         signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again once it has stopped
@@ -132,8 +161,45 @@ def worker(task: Task, shared: Path, counters: Counters) -> int:
 
     os.nice(NICE_WORKER)
     _confine("worker", task, shared, counters)
-    epoll.run(task.data, shared, socket.socket(fileno=task.listener), counters, Settings())
+    epoll.run(task.data, shared, socket.socket(fileno=task.listener), counters, Settings(), _admits(task))
     return 0
+
+
+def terminator(task: Task, _shared: Path, counters: Counters) -> int:
+    from rostra.tls.io import terminator as tls
+    from rostra.tls.settings import Settings
+
+    os.nice(NICE_WORKER)
+    served = _served(task)
+    assert served is not None
+    tls.run(served, socket.socket(fileno=task.listener), ("127.0.0.1", task.upstream_port), counters, Settings())
+    return 0
+
+
+def certifier(task: Task, shared: Path, counters: Counters) -> int:
+    from rostra.tls.io import certifier as acme
+
+    wanted = acme.Wanted(
+        task.acme_directory, task.acme_email, tuple(task.names), Path(task.certificate), task.audience_base
+    )
+    acme.run(wanted, shared, socket.socket(fileno=task.listener), counters)
+    return 0
+
+
+def _admits(task: Task) -> Callable[[str], bool] | None:
+    """Who may connect: the declared terminator and nobody else, if there is one."""
+    from rostra.tls.protection import admits, networks
+
+    callers = networks(",".join(task.proxies))
+    return partial(admits, callers) if callers else None
+
+
+def _served(task: Task) -> "Served | None":
+    from rostra.tls.io.context import Served
+
+    if not task.certificate:
+        return None
+    return Served(Path(task.certificate), Path(task.certificate_key) if task.certificate_key else None)
 
 
 def keeper(task: Task, shared: Path, counters: Counters) -> int:
@@ -168,7 +234,7 @@ def _confine(role: str, task: Task, shared: Path, counters: Counters) -> None:
 
 
 ROLES: Final[dict[str, Callable[[Task, Path, Counters], int]]] = {
-    role.__name__: role for role in (studio, stage, check, programme, worker, keeper)
+    role.__name__: role for role in (studio, stage, check, programme, worker, keeper, terminator, certifier)
 }
 
 

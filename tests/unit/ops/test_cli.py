@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rostra.ops import cli
+from support.certificates import Authority
 from support.server import free_port, in_seconds
 
 TITLE = ["--title", "A talk"]
@@ -83,6 +84,44 @@ def test_clients_say_what_is_wrong(run: Run, arguments: list[str], code: int, se
     assert done.returncode == code, done.stderr
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--bind", "0.0.0.0"], "0.0.0.0 can be reached from other machines"),
+        (["--bind", "::", "--public-url", "https://live.example.org"], "--terminator"),
+        (["--public-url", "https://live.example.org"], "nothing that was declared makes it"),
+        (["--certificate", "none.pem"], "none.pem cannot be read"),
+        (["--acme-email", "a@b.example"], "A certificate needs a name"),
+        (["--terminator", "the proxy"], "from where the terminator speaks"),
+    ],
+)
+def test_what_is_not_safe_is_not_served(run: Run, tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    data = tmp_path / "data"
+    done = run("serve", "--data", str(data), *arguments)
+    assert done.returncode == 3, done.stderr
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not data.exists(), "nothing was begun"
+
+
+def test_a_certificate_that_does_not_do_is_refused_before_anything_starts(run: Run, tmp_path: Path) -> None:
+    made, other = Authority(tmp_path / "a"), tmp_path / "other.pem"
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    made.sign(certificate, key, "localhost")
+    made.sign(tmp_path / "c2.pem", other, "localhost")
+    text = tmp_path / "letter.pem"
+    text.write_text("Dear all,")
+    for pair, said in (
+        ((certificate, other), "MISMATCH"),
+        ((text, text), "letter.pem"),
+        ((certificate, text), "letter"),
+    ):
+        told = ["--certificate", str(pair[0]), "--certificate-key", str(pair[1])]
+        done = run("serve", "--data", str(tmp_path / "data"), *told)
+        assert done.returncode == 3, done.stderr
+        assert said in done.stderr
 
 
 def test_a_file_that_is_not_audio_is_refused_before_anyone_is_disturbed(run: Run, tmp_path: Path) -> None:

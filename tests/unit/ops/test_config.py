@@ -7,6 +7,7 @@ import pytest
 from rostra.kernel.errors import OperatorError, PeerError
 from rostra.ops import config
 from rostra.ops.cli import seconds
+from rostra.tls.protection import Way
 
 
 def test_the_command_line_goes_before_the_environment_and_that_before_the_file(
@@ -38,6 +39,18 @@ def test_a_wrong_key_is_named(tmp_path: Path) -> None:
             "https://live.example.org",
             "https://live.example.org:8000",
         ),
+        ({"certificate": "c.pem"}, "https://localhost:8001", "https://localhost:8000"),
+        (
+            {"certificate": "c.pem", "bind": "192.0.2.7", "audience_port": 443},
+            "https://192.0.2.7",
+            "https://192.0.2.7:8000",
+        ),
+        (
+            {"public_url": "https://live.example.org:8001", "studio_url": "https://studio.example.org/"},
+            "https://live.example.org:8001",
+            "https://studio.example.org",
+        ),
+        ({"terminator": "127.0.0.1"}, "http://localhost:8001", "http://localhost:8000"),
     ],
 )
 def test_bind_and_public_url_are_honoured_in_printed_addresses(
@@ -45,6 +58,19 @@ def test_bind_and_public_url_are_honoured_in_printed_addresses(
 ) -> None:
     found = config.load(tmp_path, **given)
     assert (found.audience_base, found.studio_base) == (audience, studio)
+
+
+def test_the_file_names_a_certificate_relative_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "rostra.toml").write_text('certificate = "c.pem"\ncertificate_key = "/etc/k.pem"\n')
+    told = config.load(tmp_path).protection
+    assert (told.certificate, told.certificate_key) == (str(tmp_path / "c.pem"), "/etc/k.pem")
+    assert told.way is Way.FILES
+
+
+def test_a_certificate_is_for_both_names(tmp_path: Path) -> None:
+    given = {"public_url": "https://live.example.org", "studio_url": "https://studio.example.org:8000"}
+    assert config.load(tmp_path, **given).names == ("live.example.org", "studio.example.org")
+    assert config.load(tmp_path, public_url="https://live.example.org").names == ("live.example.org",)
 
 
 def test_commands_on_the_same_folder_print_what_was_served(tmp_path: Path) -> None:

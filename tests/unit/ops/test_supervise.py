@@ -16,10 +16,13 @@ from rostra.ops.supervise import (
     YOUNG_MS,
     Announced,
     Care,
+    fronted,
     wanted,
 )
+from rostra.ops.wire import ROLES
 from rostra.space.lifecycle import LIVE, State, begin
 from rostra.space.spec import Spec
+from rostra.tls.protection import Way
 
 T = 1_800_000_000 * SECOND_NS
 SPEC = Spec("abc", "A talk", T, doors_s=600)
@@ -33,6 +36,20 @@ def roles(space: Announced, wall_ns: int) -> set[str]:
 
 def test_studio_keeper_check_and_workers_always_run() -> None:
     assert wanted([], 2, T) == {Job("studio"), Job("keeper"), Job("check"), Job("worker", "0"), Job("worker", "1")}
+
+
+def test_tls_stands_before_the_workers_and_nothing_serves_without_a_certificate() -> None:
+    jobs = wanted([], 2, T)
+    terminators = {Job("terminator", "0"), Job("terminator", "1")}
+    for way in (Way.PLAIN, Way.TERMINATOR):
+        assert fronted(jobs, way, 2, certified=True) == jobs
+    assert fronted(jobs, Way.FILES, 2, certified=True) == jobs | terminators
+    assert fronted(jobs, Way.ACME, 2, certified=True) == jobs | terminators | {Job("certifier")}
+    assert fronted(jobs, Way.ACME, 2, certified=False) == (jobs | {Job("certifier")}) - {Job("studio")}
+
+
+def test_every_role_has_its_patience() -> None:
+    assert set(SILENCE_MS_MAX) == set(ROLES)
 
 
 def test_a_space_wakes_before_its_doors() -> None:

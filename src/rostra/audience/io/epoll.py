@@ -19,6 +19,7 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
 from typing import Final
@@ -40,6 +41,8 @@ from rostra.media.codec import BY_NAME
 from rostra.space.io.folder import Folder
 
 log = structlog.get_logger()
+
+Admits = Callable[[str], bool]
 
 EVENTS_MAX: Final = 512
 SOURCES_MAX: Final = 256
@@ -102,8 +105,15 @@ class Worker:
     """The loop. `run` returns after `stop`, having closed every connection."""
 
     def __init__(
-        self, data: Path, shared: Path, listener: socket.socket, counters: Counters, settings: Settings
+        self,
+        data: Path,
+        shared: Path,
+        listener: socket.socket,
+        counters: Counters,
+        settings: Settings,
+        admits: Admits | None = None,
     ) -> None:
+        self._admits = admits
         self._data = data
         self._shared = shared
         self._listener = listener
@@ -234,13 +244,17 @@ class Worker:
         until_ns = time.monotonic_ns() + self._settings.slice_ms * MS_NS
         for _ in range(self._settings.arrivals_per_turn):
             try:
-                sock, _ = self._listener.accept()
+                sock, address = self._listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno in FULL:
                     self._deafen()
                     return
+                continue
+            if self._admits is not None and not self._admits(address[0]):
+                self._counters.add("strangers")
+                sock.close()
                 continue
             sock.setblocking(False)
             self._counters.add("accepts")
@@ -569,9 +583,16 @@ class Worker:
         self._epoll.close()
 
 
-def run(data: Path, shared: Path, listener: socket.socket, counters: Counters, settings: Settings) -> None:
-    """Serve the audience on `listener` until SIGTERM."""
-    worker = Worker(data, shared, listener, counters, settings)
+def run(
+    data: Path,
+    shared: Path,
+    listener: socket.socket,
+    counters: Counters,
+    settings: Settings,
+    admits: Admits | None = None,
+) -> None:
+    """Serve the audience on `listener` until SIGTERM; with `admits`, only those whose address it admits."""
+    worker = Worker(data, shared, listener, counters, settings, admits)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     worker.run()

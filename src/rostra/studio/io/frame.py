@@ -64,10 +64,10 @@ class Frame:
             body = await _body(scope, receive)
             await self._app(scope, _replay(body, receive), dressed)
         except PeerError as error:
-            await _send_problem(dressed, problem_of(error))
+            await send_problem(dressed, problem_of(error))
         except Exception:
             if not started:
-                await _send_problem(dressed, problem(500, "internal", "Something went wrong here.", "Try again."))
+                await send_problem(dressed, problem(500, "internal", "Something went wrong here.", "Try again."))
             raise
 
 
@@ -118,7 +118,8 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _send_problem(send: Send, found: Problem) -> None:
+async def send_problem(send: Send, found: Problem) -> None:
+    """Answer with a problem document (RFC 9457)."""
     body = found.model_dump_json(exclude_none=True).encode()
     headers = [
         (b"content-type", PROBLEM_TYPE.encode()),

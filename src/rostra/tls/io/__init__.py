@@ -1,0 +1,1 @@
+"""Sockets, certificates on disk, and the authority that signs them."""
