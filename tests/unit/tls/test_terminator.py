@@ -222,7 +222,8 @@ def test_at_the_descriptor_limit_nobody_is_hashed_here_in_vain(
     tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with front(tmp_path, upstream.port, QUICK) as before:
-        monkeypatch.setattr(before.terminator, "_descriptors_max", before.terminator._descriptors_base + 8)
+        with_four = before.terminator._descriptors_base + 8
+        monkeypatch.setattr(before.terminator, "_descriptors_max", int(with_four / QUICK.descriptors_full))
         with contextlib.ExitStack() as held:
             for _ in range(4):
                 held.enter_context(before.connect())
