@@ -221,9 +221,9 @@ def shown(before: Front, upstream: Upstream) -> int:
 def test_at_the_descriptor_limit_nobody_is_hashed_here_in_vain(
     tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with front(tmp_path, upstream.port, QUICK) as before:
-        with_four = before.terminator._descriptors_base + 8
-        monkeypatch.setattr(before.terminator, "_descriptors_max", int(with_four / QUICK.descriptors_full))
+    quick = replace(QUICK, descriptors_full=0.1, descriptors_free=0.099)
+    with front(tmp_path, upstream.port, quick) as before:
+        monkeypatch.setattr(before.terminator, "_descriptors_max", 10 * (before.terminator._descriptors_base + 8))
         with contextlib.ExitStack() as held:
             for _ in range(4):
                 held.enter_context(before.connect())
